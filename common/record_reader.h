@@ -8,13 +8,15 @@
 
 #include "common/record.h"
 
+enum { RECORD_WORDS = (RECORD_FIELDS + 63) / 64 };
+
 struct record_value {
 	uint64_t	 number;	/* integers and enums; a string's length */
 	const uint8_t	*bytes;		/* strings and addresses: into the record */
 };
 
 struct record {
-	uint64_t		written[(RECORD_FIELDS + 63) / 64];
+	uint64_t		written[RECORD_WORDS];	/* bit RECORD_F_* */
 	struct record_value	values[RECORD_FIELDS];
 };
 
@@ -30,9 +32,25 @@ bool	record_field_written(const struct record *, enum record_index);
 /*
  * True if the field has a value, be it zero: it was written, or it is left out
  * as zero while its attribute came and (for tcp_info) is long enough.
- * Of a record without attributes_present (another program's) only what is
- * written is present.  The value of a present field that is not written is 0.
+ * Of a record with neither attributes_present nor record_kind (another
+ * program's) only what is written is present: a snapshot_end has no attributes,
+ * so that its attributes_present is a zero that is left out, too.
+ * The value of a present field that is not written is 0; its bytes are NULL.
  */
 bool	record_field_present(const struct record *, enum record_index);
+
+/*
+ * What decides which fields a record has beside the written ones.  Records of
+ * few shapes make up a batch, so who prints many asks once per shape.
+ */
+struct record_shape {
+	bool		 ours;
+	uint32_t	 kind;		/* enum record_kind */
+	uint32_t	 tcp_info_length;
+	uint64_t	 attributes;
+};
+
+struct record_shape	record_shape(const struct record *);
+bool			record_shape_implies(const struct record_shape *, enum record_index);
 
 #endif
