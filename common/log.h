@@ -7,7 +7,8 @@
  *	notice	a state changed
  *	info	start, stop, summaries
  *	debug	off unless asked for
- * Strings that come from outside are shown with control bytes replaced.
+ * Strings that come from outside are shown with control bytes replaced, as
+ * \xNN.  errno is left as it was.
  */
 #ifndef COMMON_LOG_H
 #define COMMON_LOG_H
@@ -25,7 +26,14 @@ struct log_limit {
 	unsigned int	suppressed;
 };
 
+/*
+ * Descriptors 0 to 2 are open afterwards, so that no file that is opened later
+ * takes the messages; of those that were closed, 0 and 1 give EBADF when used.
+ * May be called again.
+ */
 void	log_init(const char *program, enum log_level highest);
+/* The level of a name as in the list above, or -1. */
+int	log_level_by_name(const char *name);
 void	log_at(enum log_level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* The same with ": " and errno's text behind it. */
 void	log_errno(enum log_level, const char *format, ...) __attribute__((format(printf, 2, 3)));

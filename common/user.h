@@ -14,7 +14,8 @@ enum { USER_COLLECTOR_FALLBACK = 60641, USER_SHIPPER_FALLBACK = 60642 };
 
 /*
  * The ids of a user by name (or of a number in decimal); of fallback if there
- * is no such user and nobody has that id.  -1 with one sentence in error.
+ * is no such user and nobody has that id.  Root is refused: the users are there
+ * so that nothing runs as root.  -1 with one sentence in error.
  */
 int user_find(const char *name, uid_t fallback, uid_t *uid, gid_t *gid, char *error, size_t size);
 

@@ -1,0 +1,75 @@
+/* The two users that the processes run as: see user.h. */
+#include "common/user.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* All digits, and no id that means "none": (uid_t)-1. */
+static bool
+parse_id(const char *text, uid_t *id)
+{
+	unsigned long long value;
+
+	if (text[0] == '\0' || text[strspn(text, "0123456789")] != '\0')
+		return false;
+	errno = 0;
+	value = strtoull(text, NULL, 10);
+	if (errno != 0 || value >= (uid_t)-1)
+		return false;
+	*id = (uid_t)value;
+	return true;
+}
+
+/* The database says "not found" in several ways: getpwnam(3). */
+static bool
+is_not_found(int error)
+{
+	return error == 0 || error == ENOENT || error == ESRCH || error == EBADF || error == EPERM;
+}
+
+static int
+use_fallback(const char *name, uid_t id, uid_t *uid, gid_t *gid, char *error, size_t size)
+{
+	const struct passwd *user = getpwuid(id);
+	const struct group *group = getgrgid((gid_t)id);
+
+	if (user != NULL || group != NULL) {
+		snprintf(error, size, "there is no user '%s', and %s '%s' has the id %u that would stand in for it", name,
+		    user != NULL ? "user" : "group", user != NULL ? user->pw_name : group->gr_name, (unsigned int)id);
+		return -1;
+	}
+	*uid = id;
+	*gid = (gid_t)id;
+	return 0;
+}
+
+int
+user_find(const char *name, uid_t fallback, uid_t *uid, gid_t *gid, char *error, size_t size)
+{
+	const struct passwd *user;
+	bool is_number;
+	uid_t id;
+
+	is_number = parse_id(name, &id);
+	errno = 0;
+	user = is_number ? getpwuid(id) : getpwnam(name);
+	if (user == NULL && !is_number) {
+		if (is_not_found(errno))
+			return use_fallback(name, fallback, uid, gid, error, size);
+		snprintf(error, size, "user '%s' cannot be looked up: %s", name, strerror(errno));
+		return -1;
+	}
+	*uid = user != NULL ? user->pw_uid : id;
+	*gid = user != NULL ? user->pw_gid : (gid_t)id;
+	if (*uid == 0 || *gid == 0) {
+		snprintf(error, size, "user '%s' has the %s 0, and nothing of tcpdiag but the namespacer may run as root", name,
+		    *uid == 0 ? "uid" : "gid");
+		return -1;
+	}
+	return 0;
+}
