@@ -1,0 +1,521 @@
+/*
+ * holder: makes TCP sockets of chosen kinds in a network namespace, says
+ * "ready", and holds them until its standard input ends.  The system tests and
+ * the bench look at what it holds.
+ *
+ *	holder [-blt] [-u | -j FILE] KIND[:KEY=VALUE[,KEY=VALUE]...] ...
+ *
+ *	-u	in a new network namespace
+ *	-j FILE	in the namespace of this file
+ *	-t	all in a second thread; the first stays where it was
+ *	-b	goes back where it was when the sockets are made
+ *	-l	brings the loopback device up first
+ *
+ *	KIND	established, listen, bound, time-wait, close-wait, syn-sent
+ *	KEY	count, family (4, 6, mapped), port (of the listener), cc, mark,
+ *		tos, tclass, bytes (client to server), uid, md5 (a key)
+ *
+ * A process may have few descriptors, so kinds are split into jobs, and each
+ * job has a process of its own (but not with -t: a fork would have the
+ * thread's namespace as its main one).
+ */
+#include <sys/fsuid.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+
+#include <arpa/inet.h>
+#include <err.h>
+#include <fcntl.h>
+#include <linux/tcp.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { JOB_CONNECTIONS = 5000, JOBS_MAX = 256 };
+
+enum family { FAMILY_4, FAMILY_6, FAMILY_MAPPED };
+
+struct spec {
+	const struct kind *kind;
+	unsigned int	 count;
+	unsigned int	 number;	/* of the job: its own loopback address */
+	enum family	 family;
+	unsigned int	 port;
+	const char	*cc;
+	unsigned int	 mark;
+	int		 tos;
+	int		 tclass;
+	unsigned int	 bytes;
+	unsigned int	 uid;
+	const char	*md5;
+};
+
+struct kind {
+	const char	*name;
+	void		(*make)(const struct spec *);
+	bool		 fds;		/* each takes descriptors: split it */
+};
+
+struct holder {
+	struct spec	 jobs[JOBS_MAX];
+	unsigned int	 njobs;
+	const char	*join;
+	bool		 unshare;
+	bool		 thread;
+	bool		 back;
+	bool		 lo;
+	int		 life;		/* ends when the first process does */
+	int		 ready;		/* a byte for each job */
+};
+
+union address {
+	struct sockaddr		any;
+	struct sockaddr_in	v4;
+	struct sockaddr_in6	v6;
+};
+
+static void
+set(int fd, int level, int option, int value, const char *name)
+{
+	if (setsockopt(fd, level, option, &value, sizeof(value)) == -1)
+		err(1, "setsockopt %s", name);
+}
+
+static void
+set_md5(int fd, const char *key)
+{
+	struct tcp_md5sig sig = { .tcpm_keylen = (uint16_t)strlen(key) };
+	struct sockaddr_in *peer = (struct sockaddr_in *)&sig.tcpm_addr;
+
+	peer->sin_family = AF_INET;
+	peer->sin_addr.s_addr = htonl(0xc0000201);	/* 192.0.2.1: nobody */
+	memcpy(sig.tcpm_key, key, sig.tcpm_keylen);
+	if (setsockopt(fd, IPPROTO_TCP, TCP_MD5SIG, &sig, sizeof(sig)) == -1)
+		err(1, "setsockopt TCP_MD5SIG");
+}
+
+static void
+apply(int fd, const struct spec *spec, bool v6)
+{
+	if (spec->mark != 0)
+		set(fd, SOL_SOCKET, SO_MARK, (int)spec->mark, "SO_MARK");
+	if (spec->tos >= 0)
+		set(fd, IPPROTO_IP, IP_TOS, spec->tos, "IP_TOS");
+	if (spec->tclass >= 0 && v6)
+		set(fd, IPPROTO_IPV6, IPV6_TCLASS, spec->tclass, "IPV6_TCLASS");
+	if (spec->cc != NULL &&
+	    setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, spec->cc, (socklen_t)strlen(spec->cc)) == -1)
+		err(1, "congestion control %s", spec->cc);
+	if (spec->md5 != NULL && !v6)
+		set_md5(fd, spec->md5);
+}
+
+static int
+open_socket(const struct spec *spec, bool v6, int flags)
+{
+	int fd;
+
+	setfsuid(spec->uid);
+	fd = socket(v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
+	setfsuid(0);
+	if (fd == -1)
+		err(1, "socket");
+	apply(fd, spec, v6);
+	return fd;
+}
+
+/* Where a job listens, or with client set, where it connects to. */
+static socklen_t
+place(const struct spec *spec, bool client, union address *a)
+{
+	memset(a, 0, sizeof(*a));
+	if (spec->family == FAMILY_4 || (client && spec->family == FAMILY_MAPPED)) {
+		a->v4.sin_family = AF_INET;
+		a->v4.sin_port = htons((uint16_t)spec->port);
+		a->v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK + spec->number);
+		return sizeof(a->v4);
+	}
+	a->v6.sin6_family = AF_INET6;
+	a->v6.sin6_port = htons((uint16_t)spec->port);
+	if (spec->family == FAMILY_6)
+		a->v6.sin6_addr = in6addr_loopback;
+	return sizeof(a->v6);
+}
+
+static int
+open_bound(const struct spec *spec)
+{
+	union address a;
+	socklen_t length = place(spec, false, &a);
+	int fd = open_socket(spec, spec->family != FAMILY_4, 0);
+
+	if (spec->family == FAMILY_MAPPED)
+		set(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0, "IPV6_V6ONLY");
+	if (bind(fd, &a.any, length) == -1)
+		err(1, "bind");
+	return fd;
+}
+
+/* port becomes the one that the listener got. */
+static int
+open_listener(struct spec *spec, int backlog)
+{
+	union address a;
+	socklen_t length = sizeof(a);
+	int fd = open_bound(spec);
+
+	if (listen(fd, backlog) == -1)
+		err(1, "listen");
+	if (getsockname(fd, &a.any, &length) == -1)
+		err(1, "getsockname");
+	spec->port = ntohs(a.v4.sin_port);
+	return fd;
+}
+
+static int
+open_client(const struct spec *spec, int flags)
+{
+	union address a;
+	socklen_t length = place(spec, true, &a);
+	int fd = open_socket(spec, a.any.sa_family == AF_INET6, flags);
+
+	if (connect(fd, &a.any, length) == -1 && (flags & SOCK_NONBLOCK) == 0)
+		err(1, "connect");
+	return fd;
+}
+
+static void
+send_bytes(int from, int to, unsigned int bytes)
+{
+	static char block[4096];
+	unsigned int sent, n;
+	ssize_t got;
+
+	for (sent = 0; sent < bytes; sent += n) {
+		n = bytes - sent < sizeof(block) ? bytes - sent : (unsigned int)sizeof(block);
+		if (write(from, block, n) != (ssize_t)n)
+			err(1, "write");
+		for (unsigned int read_now = 0; read_now < n; read_now += (unsigned int)got)
+			if ((got = read(to, block, n - read_now)) <= 0)
+				err(1, "read");
+	}
+}
+
+static void
+open_pair(const struct spec *spec, int listener, int *client, int *server)
+{
+	*client = open_client(spec, 0);
+	if ((*server = accept4(listener, NULL, NULL, SOCK_CLOEXEC)) == -1)
+		err(1, "accept");
+	apply(*server, spec, spec->family != FAMILY_4);
+	send_bytes(*client, *server, spec->bytes);
+}
+
+static void
+make_established(const struct spec *spec)
+{
+	struct spec s = *spec;
+	int client, server, listener = open_listener(&s, 16);
+
+	for (unsigned int i = 0; i < s.count; i++)
+		open_pair(&s, listener, &client, &server);
+}
+
+static void
+make_listen(const struct spec *spec)
+{
+	for (unsigned int i = 0; i < spec->count; i++) {
+		struct spec s = *spec;
+
+		open_listener(&s, 7 + (int)i);
+	}
+}
+
+static void
+make_bound(const struct spec *spec)
+{
+	for (unsigned int i = 0; i < spec->count; i++)
+		open_bound(spec);
+}
+
+static void
+make_time_wait(const struct spec *spec)
+{
+	struct spec s = *spec;
+	int client, server, listener = open_listener(&s, 16);
+
+	for (unsigned int i = 0; i < s.count; i++) {
+		open_pair(&s, listener, &client, &server);
+		close(client);
+		close(server);
+	}
+	close(listener);
+}
+
+static void
+make_close_wait(const struct spec *spec)
+{
+	struct spec s = *spec;
+	int client, server, listener = open_listener(&s, 16);
+
+	for (unsigned int i = 0; i < s.count; i++) {
+		open_pair(&s, listener, &client, &server);
+		if (shutdown(client, SHUT_WR) == -1)
+			err(1, "shutdown");
+	}
+}
+
+/* A listener whose queue of one is full answers no SYN. */
+static void
+make_syn_sent(const struct spec *spec)
+{
+	struct spec s = *spec;
+
+	open_listener(&s, 0);
+	open_client(&s, 0);
+	for (unsigned int i = 0; i < s.count; i++)
+		open_client(&s, SOCK_NONBLOCK);
+}
+
+static const struct kind kinds[] = {
+	{ "established", make_established, true },
+	{ "listen", make_listen, true },
+	{ "bound", make_bound, true },
+	{ "time-wait", make_time_wait, false },
+	{ "close-wait", make_close_wait, true },
+	{ "syn-sent", make_syn_sent, true },
+	{ NULL, NULL, false }
+};
+
+static enum family
+parse_family(const char *value)
+{
+	if (strcmp(value, "4") == 0)
+		return FAMILY_4;
+	if (strcmp(value, "6") == 0)
+		return FAMILY_6;
+	if (strcmp(value, "mapped") == 0)
+		return FAMILY_MAPPED;
+	errx(1, "family %s: want 4, 6 or mapped", value);
+}
+
+static void
+parse_key(struct spec *spec, const char *key, const char *value)
+{
+	const struct { const char *name; unsigned int *number; } numbers[] = {
+		{ "count", &spec->count }, { "port", &spec->port }, { "mark", &spec->mark },
+		{ "bytes", &spec->bytes }, { "uid", &spec->uid },
+		{ "tos", (unsigned int *)&spec->tos }, { "tclass", (unsigned int *)&spec->tclass },
+	};
+
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+		if (strcmp(key, numbers[i].name) == 0) {
+			*numbers[i].number = (unsigned int)strtoul(value, NULL, 0);
+			return;
+		}
+	if (strcmp(key, "family") == 0)
+		spec->family = parse_family(value);
+	else if (strcmp(key, "cc") == 0)
+		spec->cc = value;
+	else if (strcmp(key, "md5") == 0)
+		spec->md5 = value;
+	else
+		errx(1, "unknown key %s", key);
+}
+
+/* Consumes text, which stays alive: values point into it. */
+static struct spec
+parse_spec(char *text)
+{
+	struct spec spec = { .count = 1, .tos = -1, .tclass = -1 };
+	char *name = strsep(&text, ":"), *pair, *key;
+
+	for (spec.kind = kinds; spec.kind->name != NULL; spec.kind++)
+		if (strcmp(spec.kind->name, name) == 0)
+			break;
+	if (spec.kind->name == NULL)
+		errx(1, "unknown kind %s", name);
+	while ((pair = strsep(&text, ",")) != NULL) {
+		key = strsep(&pair, "=");
+		if (pair == NULL)
+			errx(1, "%s: no value", key);
+		parse_key(&spec, key, pair);
+	}
+	return spec;
+}
+
+static void
+add_jobs(struct holder *h, struct spec spec)
+{
+	unsigned int left = spec.count;
+
+	while (left > 0) {
+		if (h->njobs == JOBS_MAX)
+			errx(1, "more than %d jobs", JOBS_MAX);
+		spec.count = !spec.kind->fds || left < JOB_CONNECTIONS ? left : JOB_CONNECTIONS;
+		spec.number = h->njobs;
+		h->jobs[h->njobs++] = spec;
+		left -= spec.count;
+	}
+}
+
+static void
+bring_up_loopback(void)
+{
+	struct ifreq request = { .ifr_name = "lo" };
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (fd == -1 || ioctl(fd, SIOCGIFFLAGS, &request) == -1)
+		err(1, "lo");
+	request.ifr_flags |= IFF_UP;
+	if (ioctl(fd, SIOCSIFFLAGS, &request) == -1)
+		err(1, "lo");
+	close(fd);
+}
+
+static void
+join(const char *file)
+{
+	int fd = open(file, O_RDONLY | O_CLOEXEC);
+
+	if (fd == -1 || setns(fd, CLONE_NEWNET) == -1)
+		err(1, "%s", file);
+	close(fd);
+}
+
+static void
+enter(const struct holder *h)
+{
+	if (h->join != NULL)
+		join(h->join);
+	if (h->unshare && unshare(CLONE_NEWNET) == -1)
+		err(1, "unshare");
+	if (h->lo)
+		bring_up_loopback();
+}
+
+/* Makes the sockets of a job and holds them as long as the first process lives. */
+static void
+run_job(const struct holder *h, const struct spec *job, int home)
+{
+	char byte = 0;
+
+	job->kind->make(job);
+	if (h->back && setns(home, CLONE_NEWNET) == -1)
+		err(1, "setns");
+	if (write(h->ready, &byte, 1) != 1)
+		err(1, "write");
+	while (read(h->life, &byte, 1) > 0)
+		;
+	_exit(0);
+}
+
+static void
+fork_jobs(struct holder *h, int home)
+{
+	int life[2], ready[2];
+	char byte;
+
+	if (pipe2(life, O_CLOEXEC) == -1 || pipe2(ready, O_CLOEXEC) == -1)
+		err(1, "pipe");
+	h->life = life[0];
+	h->ready = ready[1];
+	for (unsigned int i = 0; i < h->njobs; i++)
+		switch (fork()) {
+		case -1:
+			err(1, "fork");
+		case 0:
+			close(life[1]);
+			run_job(h, &h->jobs[i], home);
+		}
+	close(ready[1]);
+	for (unsigned int i = 0; i < h->njobs; i++)
+		if (read(ready[0], &byte, 1) != 1)
+			errx(1, "a job has failed");
+	if (h->back && setns(home, CLONE_NEWNET) == -1)
+		err(1, "setns");
+}
+
+static void
+hold(void)
+{
+	char byte;
+
+	printf("ready %ld\n", (long)syscall(SYS_gettid));
+	fflush(stdout);
+	while (read(STDIN_FILENO, &byte, 1) > 0)
+		;
+}
+
+static void *
+thread_main(void *argument)
+{
+	struct holder *h = argument;
+
+	enter(h);
+	for (unsigned int i = 0; i < h->njobs; i++)
+		h->jobs[i].kind->make(&h->jobs[i]);
+	hold();
+	return NULL;
+}
+
+static void
+raise_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == -1)
+		err(1, "getrlimit");
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit) == -1)
+		err(1, "setrlimit");
+}
+
+static void
+parse(struct holder *h, int argc, char **argv)
+{
+	int letter;
+
+	while ((letter = getopt(argc, argv, "ubltj:")) != -1)
+		switch (letter) {
+		case 'u': h->unshare = true; break;
+		case 'b': h->back = true; break;
+		case 'l': h->lo = true; break;
+		case 't': h->thread = true; break;
+		case 'j': h->join = optarg; break;
+		default: exit(1);
+		}
+	for (; optind < argc; optind++)
+		add_jobs(h, parse_spec(argv[optind]));
+}
+
+int
+main(int argc, char **argv)
+{
+	static struct holder h;
+	pthread_t thread;
+	int home;
+
+	parse(&h, argc, argv);
+	raise_limit();
+	if (h.thread) {
+		if (pthread_create(&thread, NULL, thread_main, &h) != 0)
+			errx(1, "pthread_create");
+		pthread_join(thread, NULL);
+		return 0;
+	}
+	if ((home = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC)) == -1)
+		err(1, "/proc/self/ns/net");
+	enter(&h);
+	fork_jobs(&h, home);
+	hold();
+	return 0;
+}
