@@ -18,6 +18,8 @@ struct config_list {
 	size_t	 count;
 };
 
+struct config_place;
+
 struct config {
 #define DURATION	uint64_t	/* ns */
 #define SIZE		uint64_t	/* bytes */
@@ -34,6 +36,10 @@ struct config {
 #undef BOOL
 #undef STRING
 #undef LIST
+	/* The rest is config.c's: where each key was set last. */
+	struct config_place	*places;
+	unsigned int		 source;
+	char			*file;
 };
 
 enum { CONFIG_ERROR_MAX = 512 };
@@ -53,26 +59,38 @@ struct config_program {
 	const char			*usage;		/* "[options]" */
 	const char			*about;		/* for --help: one line */
 	char				 letter;	/* 'N', 'S', or 0: every key */
-	const struct config_option	*options;	/* ends with a NULL name */
+	const struct config_option	*options;	/* ends with a NULL name; or NULL */
 	void				*context;
+	/*
+	 * Checks what the table cannot: called once when everything is read.
+	 * Returns NULL, or the name of the key that is wrong with a sentence
+	 * in error; the place where it was set is put before it.  Or NULL.
+	 */
+	const char			*(*check)(void *context, const struct config *, char *error, size_t size);
 };
 
 void	config_init(struct config *);		/* the defaults */
 void	config_free(struct config *);
 /*
- * Sets one key.  Returns 0, or -1 with a sentence in error.  A LIST takes
- * items separated by commas and adds them; the first call since config_init,
- * or since the source changed, replaces what was there.
+ * Sets one key.  Returns 0, or -1 with a sentence in error.  White space
+ * around a value is no part of it; a value is UTF-8 without control characters.
+ * A LIST takes items separated by commas and adds them; the first call since
+ * config_init, or since the source changed, replaces what was there.
  */
 int	config_set(struct config *, const char *key, const char *value, char *error, size_t size);
-/* Reads a file; errors begin with "FILE:LINE: ". */
+/*
+ * Reads a file; errors begin with "FILE:LINE: ", or "FILE: " when it cannot be
+ * read.  A key that is no LIST may stand in it once.
+ */
 int	config_read(struct config *, const char *file, char *error, size_t size);
 /*
  * Reads argv: --config FILE (else CONFIG_FILE if it exists), the keys, the
  * program's own options, and --help, --version, --print-config,
- * --check-config.  Returns -1 when the program shall go on, else the exit code
- * to end with; messages are written already.  *operands: the index of the
- * first word that is no option.
+ * --check-config.  Options may stand behind operands, up to a "--": argv is put
+ * in order.  Puts log-level into effect (so it calls log_init).
+ * Returns -1 when the program shall go on, else the exit code to end with;
+ * messages are written already.  *operands: the index of the first word that
+ * is no option; if operands is NULL, there may be none.
  */
 int	config_parse(struct config *, const struct config_program *, int argc, char **argv, int *operands);
 /* All keys as a file that config_read takes; only = the program's letter or 0. */
@@ -80,7 +98,11 @@ void	config_print(const struct config *, FILE *, char only);
 /* The next key's name, or NULL at the end; for tests and completions. */
 const char *config_key(size_t index);
 
-/* "10s", "500ms", "2m", "1h", "0" → ns.  "64KiB", "1MiB", "512" → bytes. */
+/*
+ * "10s", "500ms", "2m", "1h", "0" → ns (units ns, us, ms, s, m, h).
+ * "64KiB", "1MiB", "512" → bytes (units KiB, MiB, GiB).
+ * Return 0; or -1, also for what 64 bits cannot hold.
+ */
 int	config_duration(const char *text, uint64_t *ns);
 int	config_size(const char *text, uint64_t *bytes);
 
