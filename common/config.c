@@ -20,7 +20,7 @@
 #define MIB	(1024 * KIB)
 #define GIB	(1024 * MIB)
 
-enum { CONFIG_LINE_MAX = 4096, CONFIG_NUMBER_MAX = 32, CONFIG_NAME_MAX = 64 };
+enum { CONFIG_NUMBER_MAX = 32, CONFIG_NAME_MAX = 64 };
 
 enum config_type { TYPE_DURATION, TYPE_SIZE, TYPE_COUNT, TYPE_BOOL, TYPE_STRING, TYPE_LIST, TYPES };
 
@@ -481,15 +481,14 @@ read_assignment(struct config *config, unsigned int line, const char *text, char
 }
 
 static int
-read_line(struct config *config, unsigned int number, char *line, bool last, char *error, size_t size)
+read_line(struct config *config, unsigned int number, const char *line, size_t length, char *error, size_t size)
 {
 	cleanup_free char *text = NULL;
-	size_t length = strlen(line);
 
+	if (strlen(line) != length)
+		return fail(error, size, "the line has a NUL byte");
 	if (length > 0 && line[length - 1] == '\n')
-		line[--length] = '\0';
-	else if (!last)
-		return fail(error, size, "the line has a NUL byte, or more than %d bytes", CONFIG_LINE_MAX - 2);
+		length--;
 	text = trimmed(line, length);
 	if (text[0] == '\0' || text[0] == '#')
 		return 0;
@@ -499,11 +498,14 @@ read_line(struct config *config, unsigned int number, char *line, bool last, cha
 static int
 read_lines(struct config *config, FILE *file, char *error, size_t size)
 {
-	char line[CONFIG_LINE_MAX], sentence[CONFIG_ERROR_MAX];
+	cleanup_free char *line = NULL;
+	char sentence[CONFIG_ERROR_MAX];
 	unsigned int number;
+	size_t space = 0;
+	ssize_t length;
 
-	for (number = 1; fgets(line, sizeof(line), file) != NULL; number++) {
-		if (read_line(config, number, line, feof(file), sentence, sizeof(sentence)) == -1)
+	for (number = 1; (length = getline(&line, &space, file)) != -1; number++) {
+		if (read_line(config, number, line, (size_t)length, sentence, sizeof(sentence)) == -1)
 			return fail(error, size, "%s:%u: %s", config->file, number, sentence);
 	}
 	if (ferror(file))
