@@ -74,8 +74,8 @@ struct protocol_identity {
 };
 
 struct protocol_failed {
-	uint32_t	step;		/* collector_step_name() */
 	int32_t		error;		/* errno */
+	char		step[60];	/* what it was doing: "join the network namespace" */
 };
 
 struct protocol_taken {

@@ -1,11 +1,19 @@
 /*
- * The seccomp filters: policies as data (*.policy), compiled by libseccomp
- * into a program that can be loaded after a fork without the library.
+ * The seccomp filters.  What each process may call stands in *.policy, one
+ * file a process; libseccomp compiles a policy into a program, which can be
+ * loaded after a fork without the library.
+ *
+ * A refused call has one of two ends:
+ *	unknown		ENOSYS: libraries try new calls and fall back
+ *	never, or	SIGSYS: the process says which call it was and ends with
+ *	wrong argument	EXIT_CODE_SANDBOX (sandbox_trapped)
  */
 #ifndef SECCOMP_SANDBOX_H
 #define SECCOMP_SANDBOX_H
 
 #include <linux/filter.h>
+#include <stddef.h>
+#include <stdint.h>
 
 struct sandbox_policy;
 
@@ -13,14 +21,31 @@ extern const struct sandbox_policy sandbox_collector;
 extern const struct sandbox_policy sandbox_namespacer;
 extern const struct sandbox_policy sandbox_shipper;
 
+/* Numbers that a policy names and only the running program knows. */
+enum sandbox_value {
+	SANDBOX_NETLINK_FD,	/* the collector's sock_diag socket */
+	SANDBOX_LAST_CHANNEL_FD,/* its control channel and doorbell, from 0 */
+	SANDBOX_PINNED_MESSAGE,	/* address of the one msghdr it may send */
+	SANDBOX_VALUES
+};
+
 /*
- * Compiles a policy.  program->filter is the caller's, freed with free(3).
+ * Compiles a policy; values is NULL for one that names none.
+ * program->filter is the caller's, freed with free(3).
  * Returns 0, or -1 with errno.
  */
-int	sandbox_compile(const struct sandbox_policy *, struct sock_fprog *program);
-/* Loads a program for this thread and all it makes; needs no_new_privs. */
-int	sandbox_load(const struct sock_fprog *program);
+int	sandbox_compile(const struct sandbox_policy *, const uint64_t values[SANDBOX_VALUES], struct sock_fprog *program);
+/*
+ * Loads a program for this thread and all it makes; needs no_new_privs.
+ * trapped is called (in a signal handler) with the refused call's number and
+ * AUDIT_ARCH_*, before the process ends; NULL writes a line to stderr.
+ * Returns 0, or -1 with errno.
+ */
+typedef void (*sandbox_trapped_fn)(int number, unsigned int architecture);
+int	sandbox_load(const struct sock_fprog *program, sandbox_trapped_fn trapped);
 /* Both, for a process that confines itself. */
 int	sandbox_enter(const struct sandbox_policy *);
+/* A call's name for a log line: "openat", or "call 999" in buffer. */
+const char *sandbox_call_name(int number, unsigned int architecture, char *buffer, size_t size);
 
 #endif

@@ -1,0 +1,163 @@
+/* One dump. */
+#include <sys/socket.h>
+
+#include <errno.h>
+#include <linux/inet_diag.h>
+#include <linux/netlink.h>
+#include <linux/sock_diag.h>
+#include <poll.h>
+#include <string.h>
+
+#include <libmnl/libmnl.h>
+
+#include "collector/collector.h"
+#include "collector/request.h"
+#include "collector/walk.h"
+#include "common/clock.h"
+
+/* The kernel never fills more than 32 KiB in one receive of a dump. */
+enum { WALK_BUFFER = 32 * 1024 };
+
+/* What a datagram or a message that does not end the walk means for it. */
+#define WALK_GOES_ON	RECORD_OUTCOME_UNSPECIFIED
+
+static struct {
+	uint32_t			sequence;
+	_Alignas(NLMSG_ALIGNTO) char	buffer[WALK_BUFFER];
+} walk;
+
+/* Waits for an answer; false at the deadline. */
+static bool
+walk_wait(uint64_t deadline)
+{
+	struct pollfd answer = { .fd = COLLECTOR_FD_NETLINK, .events = POLLIN };
+	uint64_t now = clock_monotonic();
+	struct timespec left = { 0 };
+
+	if (now >= deadline)
+		return false;
+	left.tv_sec = (time_t)((deadline - now) / SECOND);
+	left.tv_nsec = (long)((deadline - now) % SECOND);
+	return ppoll(&answer, 1, &left, NULL) > 0 || errno == EINTR;
+}
+
+/*
+ * The next datagram's length, or -1 with the outcome.  Answers of a dump are
+ * there at once, so that waiting is the exception.  Whoever is not the kernel
+ * (another process may send to a netlink socket) is not heard.
+ */
+static ssize_t
+walk_receive(uint64_t deadline, enum record_outcome *outcome)
+{
+	for (;;) {
+		struct sockaddr_nl from = { 0 };
+		socklen_t size = sizeof(from);
+		ssize_t n = recvfrom(COLLECTOR_FD_NETLINK, walk.buffer, sizeof(walk.buffer),
+		    MSG_DONTWAIT | MSG_TRUNC, (struct sockaddr *)&from, &size);
+
+		if (n >= 0 && from.nl_pid != 0)
+			continue;
+		if (n > (ssize_t)sizeof(walk.buffer)) {
+			*outcome = RECORD_OUTCOME_TRUNCATED;
+			return -1;
+		}
+		if (n >= 0)
+			return n;
+		if (errno == EINTR || (errno == EAGAIN && walk_wait(deadline)))
+			continue;
+		*outcome = errno == EAGAIN ? RECORD_OUTCOME_SILENT :
+		    errno == ENOBUFS ? RECORD_OUTCOME_OVERRUN : RECORD_OUTCOME_KERNEL;
+		return -1;
+	}
+}
+
+/* NLMSG_DONE and NLMSG_ERROR both carry an errno first; libmnl ignores DONE's. */
+static enum record_outcome
+walk_end(const struct nlmsghdr *message)
+{
+	const int *error = mnl_nlmsg_get_payload(message);
+
+	if (mnl_nlmsg_get_payload_len(message) < sizeof(*error))
+		return RECORD_OUTCOME_MALFORMED;
+	if (message->nlmsg_type == NLMSG_DONE && *error == 0)
+		return RECORD_OUTCOME_COMPLETE;
+	return RECORD_OUTCOME_KERNEL;
+}
+
+static enum record_outcome
+walk_message(const struct walk_handler *handler, struct nlmsghdr *message)
+{
+	if (message->nlmsg_seq != walk.sequence)
+		return WALK_GOES_ON;	/* of an older walk */
+	switch (message->nlmsg_type) {
+	case NLMSG_NOOP:
+		return WALK_GOES_ON;
+	case NLMSG_DONE:
+	case NLMSG_ERROR:
+		return walk_end(message);
+	case SOCK_DIAG_BY_FAMILY:
+	case TCPDIAG_GETSOCK:
+		if (handler->socket(handler->context, message))
+			return WALK_GOES_ON;
+		return RECORD_OUTCOME_MALFORMED;
+	default:
+		return RECORD_OUTCOME_MALFORMED;
+	}
+}
+
+static enum record_outcome
+walk_datagram(const struct walk_handler *handler, size_t length)
+{
+	struct nlmsghdr *message = (struct nlmsghdr *)walk.buffer;
+	enum record_outcome outcome = WALK_GOES_ON;
+	int left = (int)length;
+
+	while (outcome == WALK_GOES_ON && mnl_nlmsg_ok(message, left)) {
+		outcome = walk_message(handler, message);
+		message = mnl_nlmsg_next(message, &left);
+	}
+	if (outcome == WALK_GOES_ON && left != 0)
+		outcome = RECORD_OUTCOME_MALFORMED;
+	handler->datagram(handler->context);
+	return outcome;
+}
+
+/* Reads the rest of a failed walk, so that the next request is not refused. */
+static void
+walk_abandon(const struct walk_handler *handler)
+{
+	for (;;) {
+		ssize_t n = recv(COLLECTOR_FD_NETLINK, walk.buffer, sizeof(walk.buffer), MSG_DONTWAIT);
+		struct nlmsghdr *message = (struct nlmsghdr *)walk.buffer;
+		int left = (int)n;
+
+		if (n < 0 && (errno == EINTR || errno == ENOBUFS))
+			continue;
+		if (n <= 0)
+			return;
+		for (; mnl_nlmsg_ok(message, left); message = mnl_nlmsg_next(message, &left))
+			if (message->nlmsg_type >= NLMSG_MIN_TYPE)
+				handler->abandoned(handler->context);
+	}
+}
+
+enum record_outcome
+walk_once(const struct walk_handler *handler, uint64_t deadline)
+{
+	enum record_outcome outcome = WALK_GOES_ON;
+
+	if (request_walk(++walk.sequence) == -1)
+		return RECORD_OUTCOME_KERNEL;
+	while (outcome == WALK_GOES_ON) {
+		ssize_t n = walk_receive(deadline, &outcome);
+
+		if (n >= 0)
+			outcome = walk_datagram(handler, (size_t)n);
+	}
+	if (outcome != RECORD_OUTCOME_COMPLETE) {
+		walk_abandon(handler);
+		/* What nobody took apart may hold a TCP-MD5 key. */
+		explicit_bzero(walk.buffer, sizeof(walk.buffer));
+	}
+	return outcome;
+}

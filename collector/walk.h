@@ -1,0 +1,34 @@
+/*
+ * One dump: asks, receives, checks what the kernel says about it, and hands
+ * every socket message on.  KERNEL.md tells what can happen; in short: the
+ * kernel never says that a dump was interrupted, but it can fail at any
+ * datagram, and only NLMSG_DONE with no error is the end of a whole one.
+ */
+#ifndef COLLECTOR_WALK_H
+#define COLLECTOR_WALK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/record.h"
+
+struct nlmsghdr;
+
+struct walk_handler {
+	/* A socket; false: malformed, the walk has failed. */
+	bool	(*socket)(void *context, struct nlmsghdr *);
+	/* All messages of a datagram have been handed on. */
+	void	(*datagram)(void *context);
+	/* A message of a walk that has failed already: count it. */
+	void	(*abandoned)(void *context);
+	void	*context;
+};
+
+/*
+ * Walks once; no answer may take longer than to the deadline (monotonic ns).
+ * Whatever comes of it, the socket is empty afterwards, ready for the next.
+ * Returns RECORD_OUTCOME_COMPLETE, or why not.
+ */
+enum record_outcome	walk_once(const struct walk_handler *, uint64_t deadline);
+
+#endif
