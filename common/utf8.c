@@ -1,0 +1,53 @@
+/* UTF-8, RFC 3629. */
+#include <stdint.h>
+#include <string.h>
+
+#include "common/utf8.h"
+
+size_t
+utf8_character(const unsigned char *text, size_t length)
+{
+	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
+	uint32_t value;
+	size_t bytes;
+
+	if (length == 0 || text[0] < ' ' || text[0] == 0x7f)
+		return 0;
+	if (text[0] < 0x80)
+		return 1;
+	bytes = text[0] >= 0xf0 ? 4 : text[0] >= 0xe0 ? 3 : 2;
+	if (text[0] < 0xc2 || text[0] > 0xf4 || bytes > length)
+		return 0;
+	value = text[0] & (0x7fU >> bytes);
+	for (size_t i = 1; i < bytes; i++) {
+		if ((text[i] & 0xc0) != 0x80)
+			return 0;
+		value = value << 6 | (text[i] & 0x3f);
+	}
+	if (value < least[bytes] || value > 0x10ffff || (value >= 0xd800 && value < 0xe000))
+		return 0;
+	return bytes;
+}
+
+bool
+utf8_valid(const char *text, size_t length)
+{
+	for (size_t at = 0, n; at < length; at += n)
+		if ((n = utf8_character((const unsigned char *)text + at, length - at)) == 0)
+			return false;
+	return true;
+}
+
+void
+utf8_clean(char *text)
+{
+	size_t length = strlen(text);
+
+	for (size_t at = 0, n; at < length; at += n) {
+		n = utf8_character((const unsigned char *)text + at, length - at);
+		if (n == 0) {
+			text[at] = '_';
+			n = 1;
+		}
+	}
+}
