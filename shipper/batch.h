@@ -1,0 +1,55 @@
+/*
+ * A batch: records with their stamps in front, each behind its length, as
+ * format protobuf writes them; and for each ring how far the batch reaches, so
+ * that the ring's bytes are given back when the batch is acknowledged, not
+ * before.
+ */
+#ifndef SHIPPER_BATCH_H
+#define SHIPPER_BATCH_H
+
+#include <sys/queue.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/buffer.h"
+
+struct batch_mark {
+	void		*owner;		/* the ring */
+	uint64_t	 position;	/* everything before it is in here, or was */
+};
+
+struct batch {
+	TAILQ_ENTRY(batch)	 link;
+	struct buffer		 records;
+	uint64_t		 rows;
+	struct batch_mark	*marks;
+	size_t			 nmarks;
+	size_t			 marks_capacity;
+};
+
+struct batch_limits {
+	uint64_t	rows;
+	uint64_t	bytes;
+};
+
+/*
+ * A place for a record of length bytes with its stamp: the length and the stamp
+ * are written, and the record's own bytes go to what is returned.  The batch is
+ * unchanged until batch_commit; without it, nothing has happened.
+ */
+uint8_t	*batch_place(struct batch *, const uint8_t *stamp, size_t stamp_length, size_t length);
+void	 batch_commit(struct batch *, size_t stamp_length, size_t length);
+/* Bytes that such a record takes. */
+size_t	 batch_need(size_t stamp_length, size_t length);
+/* True if so many bytes are within the limits; an empty batch takes any record. */
+bool	 batch_fits(const struct batch *, const struct batch_limits *, size_t need);
+bool	 batch_full(const struct batch *, const struct batch_limits *);
+/* Adds a mark and returns its index. */
+size_t	 batch_mark(struct batch *, void *owner, uint64_t position);
+/* Makes it empty; its memory is kept for the next records. */
+void	 batch_clear(struct batch *);
+void	 batch_free(struct batch *);
+
+#endif
