@@ -320,22 +320,6 @@ config_key(size_t index)
 	return NULL;
 }
 
-static int
-check_text(const struct config_row *row, const char *value, char *error, size_t size)
-{
-	const uint8_t *bytes = (const uint8_t *)value;
-	size_t i, n, length = strlen(value);
-
-	for (i = 0; i < length; i += n) {
-		n = utf8_character(bytes + i, length - i);
-		if (n == 0)
-			return fail(error, size, "%s: the value is not UTF-8", row->name);
-		if (utf8_control(bytes + i, n))
-			return fail(error, size, "%s: the value has a control character", row->name);
-	}
-	return 0;
-}
-
 /* line: of the file that is being read, or 0. */
 static int
 set_row(struct config *config, const struct config_row *row, unsigned int line, const char *text, char *error, size_t size)
@@ -343,8 +327,8 @@ set_row(struct config *config, const struct config_row *row, unsigned int line, 
 	struct config_place *place = &config->places[row - rows];
 	cleanup_free char *value = trimmed(text, strlen(text));
 
-	if (check_text(row, value, error, size) == -1)
-		return -1;
+	if (!utf8_valid(value, strlen(value)))
+		return fail(error, size, "%s: the value is not UTF-8, or has a control character", row->name);
 	if (row->type == TYPE_LIST && place->source != config->source)
 		list_clear(member_of(config, row));
 	*place = (struct config_place){ config->source, line };
