@@ -1,0 +1,224 @@
+"""tcpdiag run as a person uses it: starts, follows what comes and goes, ends."""
+import contextlib
+import os
+import pathlib
+import signal
+import time
+
+import pytest
+
+import harness
+import witness
+from harness import PATIENCE, RecordFile, alive, ends, sockets, wait_for
+
+
+@pytest.fixture
+def file(folder):
+    return RecordFile(folder / "out.jsonl")
+
+
+def stream(tcpdiag, file, *words, interval="300ms"):
+    return tcpdiag.stream("--interval", interval, "--format", "jsonl", "--sink", f"file:{file.path}", *words)
+
+
+def snapshots(records):
+    """{(epoch, sequence): {attempt: its records}}, each attempt in order."""
+    found = {}
+    for record in records:
+        key = record["collector_epoch"], record["snapshot_sequence"]
+        found.setdefault(key, {}).setdefault(record["snapshot_attempt"], []).append(record)
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ends_cleanly(tcpdiag, world, file, number):
+    """Ctrl-C ends everything, exit 0, and what was read last is in the file, whole."""
+    namespace = world.named("-l", "established:count=20")
+    daemon = stream(tcpdiag, file, "--netns", namespace.name)
+    file.wait_for_snapshots(namespace.name, 2)
+    titles = {harness.title(pid) for pid in daemon.family()}
+    assert f"tcpdiag: collector {namespace.name}" in titles, titles
+    daemon.stop(number)
+    assert file.path.read_text() == file.text(), "a line is cut"
+    for attempts in list(snapshots(file.records()).values())[:-1]:
+        last = attempts[max(attempts)]
+        assert ends(last)[0]["snapshot_published"] == len(sockets(last)) == 41
+
+
+def test_every_snapshot_is_whole_and_consecutive(tcpdiag, world, file):
+    """Within a collector's life nothing is missing between two records."""
+    namespace = world.named("-l", "established:count=30,family=6", "time-wait:count=3")
+    witness.settled(namespace.file)
+    daemon = stream(tcpdiag, file, "--netns", namespace.name, interval="100ms")
+    file.wait_for_snapshots(namespace.name, 10, 30)
+    daemon.stop()
+    by_epoch = {}
+    for record in file.records():
+        by_epoch.setdefault(record["collector_epoch"], []).append(record)
+    for records in by_epoch.values():
+        first = records[0]["record_sequence"]
+        assert [r["record_sequence"] for r in records] == list(range(first, first + len(records)))
+        taken = [end["snapshot_sequence"] for end in ends(records)]
+        assert taken == list(range(taken[0], taken[0] + len(taken)))
+        for end in ends(records):
+            mine = [r for r in sockets(records) if r["snapshot_sequence"] == end["snapshot_sequence"]
+                    and r["snapshot_attempt"] == end["snapshot_attempt"]]
+            assert len(mine) == end["snapshot_published"]
+
+
+@pytest.mark.parametrize("how", ["named", "folder", "folder-appears", "anonymous", "thread"])
+def test_a_namespace_that_appears_is_read(tcpdiag, world, file, folder, how):
+    """What is made during a run is read within the interval."""
+    resident = world.named("-l", "listen")
+    watched = folder / "netns"
+    if how == "folder":
+        watched.mkdir()
+    daemon = stream(tcpdiag, file, "--netns-folder", watched, interval="1s")
+    file.wait_for_snapshots(resident.name)
+    if how == "folder-appears":
+        watched.mkdir()
+    if how == "named":
+        namespace = world.named("-l", "established")
+    elif how.startswith("folder"):
+        namespace = world.named("-l", "established", folder=watched)
+    else:
+        namespace = getattr(world, how)("established")
+    start = time.monotonic()
+    wait_for(lambda: any(r["netns_inode"] == namespace.inode for r in sockets(file.records())), 10,
+             f"a record of {namespace.name}")
+    assert time.monotonic() - start < 3 * PATIENCE
+    daemon.stop()
+    assert {r["netns"] for r in file.records() if r["netns_inode"] == namespace.inode} == {namespace.name}
+
+
+def test_a_new_name_is_read_before_the_next_poll(tcpdiag, world, file):
+    """A bind mount wakes the namespacer: nobody waits a minute for it."""
+    resident = world.named("-l", "listen")
+    daemon = stream(tcpdiag, file, interval="1m")
+    file.wait_for_snapshots(resident.name)
+    namespace = world.named("-l", "listen")
+    file.wait_for_snapshots(namespace.name, 1, 10)
+    daemon.stop()
+
+
+def device_exists(namespace, name):
+    return name in namespace.run("ip", "-o", "link")
+
+
+@pytest.mark.parametrize("how", ["named", "folder", "anonymous", "thread"])
+def test_a_deleted_namespace_goes_within_a_second(tcpdiag, world, file, folder, how):
+    """Its collector does not hold it: the far end of its veth vanishes, and the collector ends."""
+    watched = folder / "netns"
+    watched.mkdir()
+    outside = world.named("-l", "listen")
+    if how == "named":
+        inside = world.named()
+    elif how == "folder":
+        inside = world.named(folder=watched)
+    else:
+        inside = getattr(world, how)()
+    veth = world.veth(inside, outside)
+    daemon = stream(tcpdiag, file, "--netns-folder", watched, interval="1s")
+    file.wait_for_snapshots(inside.name)
+    file.wait_for_snapshots(outside.name)
+    collector = daemon.collector(inside.name)
+    assert collector and device_exists(outside, veth)
+    inside.delete()
+    start = time.monotonic()
+    wait_for(lambda: not device_exists(outside, veth), 10, f"the end of {veth}")
+    gone = time.monotonic() - start
+    wait_for(lambda: not alive(collector), 10, "the end of the collector")
+    ended = time.monotonic() - start
+    file.wait_for_snapshots(outside.name, 2)
+    daemon.stop()
+    assert gone < 1.5 * PATIENCE and ended < 1.5 * PATIENCE, f"device after {gone:.2f} s, collector after {ended:.2f} s"
+
+
+def test_a_name_goes_but_the_namespace_lives(tcpdiag, world, file):
+    """A namespace that somebody still lives in is read on when its name is gone."""
+    namespace = world.named("-l", "established")
+    daemon = stream(tcpdiag, file, interval="300ms")
+    file.wait_for_snapshots(namespace.name)
+    namespace.file = pathlib.Path(f"/proc/{namespace.holders[0].pid}/ns/net")
+    namespace.unname()
+    count = len(file.records())
+    wait_for(lambda: sum(r["netns_inode"] == namespace.inode for r in ends(file.records()[count:])) > 3, 15,
+             "snapshots of the nameless namespace")
+    daemon.stop()
+
+
+def test_namespaces_come_and_go(tcpdiag, world, file):
+    """A storm of short-lived namespaces disturbs nobody and leaves nothing behind."""
+    resident = world.named("-l", "established:count=10")
+    daemon = stream(tcpdiag, file, interval="200ms")
+    file.wait_for_snapshots(resident.name)
+    pids = daemon.find("namespacer") + daemon.find("shipper")
+    before = {pid: harness.memory_files(pid) for pid in pids}
+    for _ in range(5):
+        made = [world.named("-l", "listen") for _ in range(4)] + [world.anonymous("listen") for _ in range(2)]
+        file.wait_for_snapshots(made[0].name)
+        for namespace in made:
+            namespace.delete()
+            world.namespaces.remove(namespace)
+    wait_for(lambda: len(daemon.find("collector")) == len(collectable()), 10, "the end of their collectors")
+    file.wait_for_snapshots(resident.name, 2)
+    wait_for(lambda: all(harness.memory_files(pid) <= before[pid] for pid in pids), 10,
+             f"the release of the rings: {before} before, now { {pid: harness.memory_files(pid) for pid in pids} }")
+    daemon.stop()
+    for attempts in list(snapshots(r for r in file.records() if r["netns"] == resident.name).values())[:-1]:
+        assert len(sockets(attempts[max(attempts)])) == 21
+
+
+def collectable():
+    """Namespaces that somebody outside tcpdiag holds."""
+    return set(witness.namespaces()) - empty_ones()
+
+
+def empty_ones():
+    """The namespace that the collectors themselves live in."""
+    own = set()
+    for pid in harness.processes():
+        if "tcpdiag: collector" in harness.title(pid):
+            with contextlib.suppress(OSError):
+                own.add(os.stat(f"/proc/{pid}/ns/net").st_ino)
+    return own
+
+
+def test_its_own_namespaces_are_not_discovered(tcpdiag, world, file):
+    """The empty namespace of the collectors is nobody's, and in no output."""
+    namespace = world.named("-l", "listen")
+    daemon = stream(tcpdiag, file, interval="200ms")
+    file.wait_for_snapshots(namespace.name, 3)
+    own = {os.stat(f"/proc/{pid}/ns/net").st_ino for pid in daemon.find("collector")}
+    assert len(own) == 1 and not own & {namespace.inode, os.stat("/proc/self/ns/net").st_ino}
+    daemon.stop()
+    assert not own & {record["netns_inode"] for record in file.records()}
+
+
+def test_two_runs_beside_one_another(tcpdiag, world, folder):
+    """Two of them share a host without sharing anything else."""
+    namespace = world.named("-l", "established:count=5")
+    files = [RecordFile(folder / name) for name in ("a", "b")]
+    daemons = [tcpdiag.start("run", "--socket", folder / f"{number}.sock", "--netns", namespace.name, "--interval", "200ms",
+                             "--format", "jsonl", "--sink", f"file:{file.path}") for number, file in enumerate(files)]
+    for file in files:
+        file.wait_for_snapshots(namespace.name, 3)
+    daemons[0].stop()
+    files[1].wait_for_snapshots(namespace.name, 3)
+    daemons[1].stop()
+    epochs = [{record["collector_epoch"] for record in file.records()} for file in files]
+    assert not epochs[0] & epochs[1]
+    for file in files:
+        for attempts in list(snapshots(file.records()).values())[:-1]:
+            assert len(sockets(attempts[max(attempts)])) == 11
+
+
+def test_once_beside_a_run(tcpdiag, world, folder, file):
+    """Somebody may look while the daemon runs; the socket it is told is in use is named."""
+    namespace = world.named("-l", "listen:count=2")
+    daemon = stream(tcpdiag, file, "--netns", namespace.name)
+    file.wait_for_snapshots(namespace.name)
+    done = tcpdiag.run("run", "--once", "--socket", folder / "other.sock", "--netns", namespace.name, "--format", "jsonl")
+    assert done.returncode == 0 and len(harness.parse_jsonl(done.stdout.decode())) == 2
+    file.wait_for_snapshots(namespace.name, 2)
+    daemon.stop()
