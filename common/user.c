@@ -9,14 +9,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* All digits, and no id that means "none": (uid_t)-1. */
+static bool
+is_all_digits(const char *text)
+{
+	return text[0] != '\0' && text[strspn(text, "0123456789")] == '\0';
+}
+
+/* (uid_t)-1 is no id: it means "none". */
 static bool
 parse_id(const char *text, uid_t *id)
 {
 	unsigned long long value;
 
-	if (text[0] == '\0' || text[strspn(text, "0123456789")] != '\0')
-		return false;
 	errno = 0;
 	value = strtoull(text, NULL, 10);
 	if (errno != 0 || value >= (uid_t)-1)
@@ -51,11 +55,15 @@ use_fallback(const char *name, uid_t id, uid_t *uid, gid_t *gid, char *error, si
 int
 user_find(const char *name, uid_t fallback, uid_t *uid, gid_t *gid, char *error, size_t size)
 {
+	bool is_number = is_all_digits(name);
 	const struct passwd *user;
-	bool is_number;
-	uid_t id;
+	uid_t id = 0;
+	gid_t group;
 
-	is_number = parse_id(name, &id);
+	if (name[0] == '\0' || (is_number && !parse_id(name, &id))) {
+		snprintf(error, size, "'%s' is neither a user's name nor an id", name);
+		return -1;
+	}
 	errno = 0;
 	user = is_number ? getpwuid(id) : getpwnam(name);
 	if (user == NULL && !is_number) {
@@ -64,12 +72,14 @@ user_find(const char *name, uid_t fallback, uid_t *uid, gid_t *gid, char *error,
 		snprintf(error, size, "user '%s' cannot be looked up: %s", name, strerror(errno));
 		return -1;
 	}
-	*uid = user != NULL ? user->pw_uid : id;
-	*gid = user != NULL ? user->pw_gid : (gid_t)id;
-	if (*uid == 0 || *gid == 0) {
+	group = user != NULL ? user->pw_gid : (gid_t)id;
+	id = user != NULL ? user->pw_uid : id;
+	if (id == 0 || group == 0) {
 		snprintf(error, size, "user '%s' has the %s 0, and nothing of tcpdiag but the namespacer may run as root", name,
-		    *uid == 0 ? "uid" : "gid");
+		    id == 0 ? "uid" : "gid");
 		return -1;
 	}
+	*uid = id;
+	*gid = group;
 	return 0;
 }
