@@ -112,6 +112,18 @@ def memory_files(pid):
     return count
 
 
+def wait_until_ring_is_full(pid):
+    """
+    A collector that waits for room looks again ten times a second; one that
+    waits for work sleeps on.  (That the ring was full shows in the output.)
+    """
+    def wakes():
+        status = pathlib.Path(f"/proc/{pid}/status").read_text()
+        return int(status.split("\nvoluntary_ctxt_switches:")[1].split()[0])
+    first = wakes()
+    wait_for(lambda: wakes() > first + 15, 30, f"a full ring of collector {pid}")
+
+
 class Daemon:
     """A program that runs beside the test; its output is kept in files."""
 

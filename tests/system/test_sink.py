@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 import harness
-from harness import BIN, PATIENCE, RecordFile, sockets, wait_for
+from harness import RecordFile, sockets, wait_for
 
 
 def run(tcpdiag, namespace, path, *words, form="jsonl"):
@@ -138,24 +138,15 @@ def test_slow_reader_loses_nothing(tcpdiag, world):
     namespace = world.named("-l", "established:count=3000")
     reader, writer = os.pipe()
     daemon = tcpdiag.start("run", "--once", "--format", "jsonl", "--netns", namespace.name, "--socket", tcpdiag.socket,
-                           stdout=writer)
+                           "--batch-bytes", "64KiB", stdout=writer)
     os.close(writer)
     with os.fdopen(reader, "rb") as pipe:
         first = pipe.readline()
         collector = wait_for(lambda: daemon.collector(namespace.name), 10, "a collector")
-        wait_for(lambda: sleeping_for_good(collector), 10, "a full ring")
+        harness.wait_until_ring_is_full(collector)
         text = first + pipe.read()
     assert daemon.wait(30) == 0, daemon.log()
     assert len(harness.parse_jsonl(text.decode())) == 6001
-
-
-def sleeping_for_good(pid, looks=20):
-    """Used no CPU between many looks: it waits for somebody."""
-    def used():
-        fields = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
-        return fields[0], fields[11], fields[12]
-    first = used()
-    return first[0] == "S" and all(used() == first for _ in range(looks))
 
 
 def test_stderr_and_null(tcpdiag, world):
