@@ -207,7 +207,7 @@ drain_bound(struct drain_ring *r)
 static uint64_t
 drain_kind(const uint8_t *bytes, size_t length)
 {
-	uint64_t tag, value;
+	uint64_t tag = 0, value = 0;
 	size_t at = 0;
 
 	while (at < length) {

@@ -18,11 +18,18 @@ enum sink_result {
 	SINK_CLOSED,		/* never again: the reader has gone */
 };
 
+/* What the bytes are made of, so that a file can be cut back to whole ones. */
+enum sink_framing {
+	SINK_LINES,		/* each ends with a newline */
+	SINK_DELIMITED,		/* each behind its length as a varint, a protobuf message */
+};
+
 struct sink_options {
 	struct event_base *base;
 	const char	*target;	/* what stands behind "NAME:", or "" */
-	int		 fd;		/* an open file from tcpdiag run, or -1 */
+	int		 fd;		/* an open file from tcpdiag run, or -1; the sink's */
 	bool		 fsync;
+	enum sink_framing framing;
 	/* Once per delivery.  why: a sentence that names the target, or NULL. */
 	void		(*done)(void *context, enum sink_result, const char *why);
 	void		*context;
@@ -39,7 +46,10 @@ struct sink {
 	bool		 (*fresh)(void *state);
 	/* bytes stay valid until done is called. */
 	void		 (*deliver)(void *state, const uint8_t *bytes, size_t length);
-	/* SIGHUP: opens the target anew (fd: as above).  NULL: nothing to do. */
+	/*
+	 * SIGHUP: opens the target anew (fd: as above; the sink's, also when it
+	 * fails).  NULL: nothing to do, and it never takes a descriptor.
+	 */
 	int		 (*reopen)(void *state, int fd, char *error, size_t size);
 	void		 (*close)(void *state);
 };

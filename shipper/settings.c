@@ -1,0 +1,154 @@
+/* From the configuration to what is run: see settings.h. */
+#include <sys/ioctl.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/fd.h"
+#include "common/record.h"
+#include "shipper/settings.h"
+#include "shipper/stamp.h"
+
+static int
+settings_descriptor(const struct sink *sink)
+{
+	return strcmp(sink->name, "stderr") == 0 ? STDERR_FILENO : STDOUT_FILENO;
+}
+
+/* --- the format ------------------------------------------------------------------- */
+
+static const struct format *
+settings_unknown_format(const char *name, char *error, size_t size)
+{
+	size_t used = (size_t)snprintf(error, size, "there is no format '%s'; there are: auto", name);
+
+	for (size_t i = 0; formats[i] != NULL && used < size; i++)
+		used += (size_t)snprintf(error + used, size - used, ", %s", formats[i]->name);
+	return NULL;
+}
+
+static const char *
+settings_resolve_format(struct settings *settings, const struct config *config, char *error, size_t size)
+{
+	const char *name = config->format;
+
+	if (strcmp(name, "auto") == 0)
+		name = settings->sink->people ? "table" : "protobuf";
+	settings->format = format_by_name(name);
+	if (settings->format == NULL) {
+		settings_unknown_format(name, error, size);
+		return "format";
+	}
+	if (!settings->format->text && settings->sink->people && isatty(settings_descriptor(settings->sink))) {
+		snprintf(error, size, "%s is not for a terminal, and %s is one; the formats for people are table, csv, tsv, jsonl",
+		    name, settings->sink->name);
+		return "format";
+	}
+	return NULL;
+}
+
+/* --- what goes with it -------------------------------------------------------------- */
+
+static const char *
+settings_resolve_snapshot_ends(struct settings *settings, const struct config *config, char *error, size_t size)
+{
+	const char *word = config->snapshot_ends;
+	bool can = settings->format->snapshot_ends;
+
+	if (strcmp(word, "auto") == 0)
+		settings->snapshot_ends = can && !settings->sink->people;
+	else if (strcmp(word, "yes") == 0 || strcmp(word, "no") == 0)
+		settings->snapshot_ends = word[0] == 'y';
+	else {
+		snprintf(error, size, "'%s' is not yes, no or auto", word);
+		return "snapshot-ends";
+	}
+	if (!settings->snapshot_ends || can)
+		return NULL;
+	snprintf(error, size, "format %s has no place for snapshot ends", settings->format->name);
+	return "snapshot-ends";
+}
+
+/* Unknown columns are the format's to refuse: it is opened for that. */
+static const char *
+settings_check_columns(const struct settings *settings, const struct config *config, char *error, size_t size)
+{
+	cleanup_free void *state = NULL;
+
+	if (config->columns.count > 0 && !settings->format->columns) {
+		snprintf(error, size, "format %s writes all fields and takes no columns", settings->format->name);
+		return "columns";
+	}
+	state = settings_open_format(settings, config, error, size);
+	return state == NULL ? "columns" : NULL;
+}
+
+static const char *
+settings_check_strings(const struct config *config, char *error, size_t size)
+{
+	const struct {
+		const char	*key;
+		const char	*value;
+	} strings[] = {
+		{ "hostname", config->hostname },
+		{ "location", config->location },
+		{ "label", config->label },
+		{ "tag", config->tag },
+	};
+
+	for (size_t i = 0; i < sizeof(strings) / sizeof(strings[0]); i++) {
+		const char *fault = stamp_string_fault(strings[i].value, strlen(strings[i].value));
+
+		if (fault == NULL)
+			continue;
+		snprintf(error, size, "the value %s", fault);
+		return strings[i].key;
+	}
+	return NULL;
+}
+
+const char *
+settings_resolve(struct settings *settings, const struct config *config, char *error, size_t size)
+{
+	const char *key;
+
+	settings->sink = sink_by_spec(config->sink, &settings->target, error, size);
+	if (settings->sink == NULL)
+		return "sink";
+	if ((key = settings_resolve_format(settings, config, error, size)) != NULL ||
+	    (key = settings_resolve_snapshot_ends(settings, config, error, size)) != NULL ||
+	    (key = settings_check_columns(settings, config, error, size)) != NULL)
+		return key;
+	return settings_check_strings(config, error, size);
+}
+
+/* --- opening ----------------------------------------------------------------------------- */
+
+static unsigned int
+settings_width(const struct sink *sink)
+{
+	const char *columns = getenv("COLUMNS");
+	struct winsize window;
+	unsigned long width;
+
+	if (!sink->people)
+		return 0;
+	if (ioctl(settings_descriptor(sink), TIOCGWINSZ, &window) == 0 && window.ws_col > 0)
+		return window.ws_col;
+	width = columns != NULL ? strtoul(columns, NULL, 10) : 0;
+	return width <= UINT16_MAX ? (unsigned int)width : 0;
+}
+
+void *
+settings_open_format(const struct settings *settings, const struct config *config, char *error, size_t size)
+{
+	const struct format_options options = {
+		.columns = config->columns.count > 0 ? config->columns.items : NULL,
+		.ncolumns = config->columns.count,
+		.width = settings_width(settings->sink),
+	};
+
+	return settings->format->open(&options, error, size);
+}

@@ -1,0 +1,28 @@
+/* What the configuration's words come to: a format, a sink, and what goes with them. */
+#ifndef SHIPPER_SETTINGS_H
+#define SHIPPER_SETTINGS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "common/config.h"
+#include "shipper/format.h"
+#include "shipper/sink.h"
+
+struct settings {
+	const struct format	*format;
+	const struct sink	*sink;
+	const char		*target;	/* behind the sink's colon, or "" */
+	bool			 snapshot_ends;	/* records of that kind are delivered */
+};
+
+/*
+ * Finds out, and checks everything that can be known before anything is
+ * opened.  NULL, or the key that is wrong and one sentence in error: a
+ * config_program's check.
+ */
+const char	*settings_resolve(struct settings *, const struct config *, char *error, size_t size);
+/* Opens the format.  NULL with one sentence in error. */
+void		*settings_open_format(const struct settings *, const struct config *, char *error, size_t size);
+
+#endif

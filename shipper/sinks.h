@@ -1,0 +1,12 @@
+/* For the sinks themselves: what stands in the registry, and how a sentence is made. */
+#ifndef SHIPPER_SINKS_H
+#define SHIPPER_SINKS_H
+
+#include "shipper/sink.h"
+
+extern const struct sink sink_stdout;
+extern const struct sink sink_stderr;
+extern const struct sink sink_file;
+extern const struct sink sink_null;
+
+#endif
