@@ -1,4 +1,5 @@
 /* A record's bytes, field by field: see record_reader.h. */
+#include <endian.h>
 #include <string.h>
 
 #include "common/record_reader.h"
@@ -55,28 +56,43 @@ reader_long_varint(struct reader *reader)
 	return 0;
 }
 
+/*
+ * Values of a record have lengths that no branch can foretell, so up to eight
+ * bytes are taken without one: the first byte below 0x80 ends the varint, and
+ * groups of seven bits are moved together by pairs, fours and eights.
+ */
 static inline uint64_t
 reader_varint(struct reader *reader)
 {
-	const uint8_t *at = reader->at;
-	uint64_t value;
+	uint64_t word, stop;
 
-	if (reader->end - at < 3)
+	if (reader->end - reader->at < 8)
 		return reader_long_varint(reader);
-	if (at[0] < 0x80) {
-		reader->at = at + 1;
-		return at[0];
-	}
-	value = (uint64_t)(at[0] & 0x7f) | (uint64_t)(at[1] & 0x7f) << 7;
-	if (at[1] < 0x80) {
+	if (*reader->at < 0x80)
+		return *reader->at++;
+	memcpy(&word, reader->at, 8);
+	word = le64toh(word);
+	stop = ~word & UINT64_C(0x8080808080808080);
+	if (stop == 0)
+		return reader_long_varint(reader);
+	reader->at += __builtin_ctzll(stop) / 8 + 1;
+	word &= stop ^ (stop - 1);
+	word = (word & UINT64_C(0x007f007f007f007f)) | (word & UINT64_C(0x7f007f007f007f00)) >> 1;
+	word = (word & UINT64_C(0x00003fff00003fff)) | (word & UINT64_C(0x3fff00003fff0000)) >> 2;
+	return (word & UINT64_C(0x0fffffff)) | (word & UINT64_C(0x0fffffff00000000)) >> 4;
+}
+
+/* Of tags nearly all have two bytes, which a branch does foretell. */
+static inline uint64_t
+reader_tag(struct reader *reader)
+{
+	const uint8_t *at = reader->at;
+
+	if (reader->end - at >= 2 && at[0] >= 0x80 && at[1] < 0x80) {
 		reader->at = at + 2;
-		return value;
+		return (uint64_t)(at[0] & 0x7f) | (uint64_t)at[1] << 7;
 	}
-	if (at[2] < 0x80) {
-		reader->at = at + 3;
-		return value | (uint64_t)at[2] << 14;
-	}
-	return reader_long_varint(reader);
+	return reader_varint(reader);
 }
 
 static const uint8_t *
@@ -133,22 +149,19 @@ reader_take_bytes(struct reader *reader, struct record_value *value, uint8_t tak
 static inline void
 reader_take(struct reader *reader, struct record_value *value, uint8_t take, unsigned int wire)
 {
-	if (take >= READER_STRING) {
-		if (wire == 2)
-			reader_take_bytes(reader, value, take);
-		else
-			reader->bad = true;
-		return;
-	}
-	if (wire != 0) {
+	/* As protobuf says: what is too wide for its type loses its high bits. */
+	static const uint64_t masks[] = { [READER_U32] = UINT32_MAX, [READER_U64] = UINT64_MAX, [READER_ENUM] = UINT32_MAX };
+
+	if (wire != (take >= READER_STRING ? 2 : 0)) {
 		reader->bad = true;
 		return;
 	}
-	value->number = reader_varint(reader);
-	/* As protobuf says: what is too wide for its type loses its high bits. */
-	if (take == READER_U32)
-		value->number = (uint32_t)value->number;
-	else if (take == READER_ENUM)
+	if (take >= READER_STRING) {
+		reader_take_bytes(reader, value, take);
+		return;
+	}
+	value->number = reader_varint(reader) & masks[take];
+	if (take == READER_ENUM)
 		value->number = (uint64_t)(int32_t)value->number;
 }
 
@@ -159,7 +172,7 @@ record_read(struct record *record, const uint8_t *bytes, size_t length)
 
 	memset(record, 0, sizeof(*record));
 	while (reader.at < reader.end && !reader.bad) {
-		uint64_t tag = reader_varint(&reader), number = tag >> 3;
+		uint64_t tag = reader_tag(&reader), number = tag >> 3;
 		const struct reader_entry *entry = &reader_entries[number < RECORD_NUMBERS ? number : 0];
 
 		/* 2^29 - 1 is the largest number a field can have. */

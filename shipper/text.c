@@ -9,24 +9,38 @@ const char text_digits[201] =
     DIGITS(0) DIGITS(1) DIGITS(2) DIGITS(3) DIGITS(4)
     DIGITS(5) DIGITS(6) DIGITS(7) DIGITS(8) DIGITS(9);
 
+/* How many digits: the bits say it but for one, which the power of ten says. */
+static inline size_t
+text_number_length(uint64_t value)
+{
+	static const uint64_t powers[] = {
+		0, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000, 1000000000,
+		UINT64_C(10000000000), UINT64_C(100000000000), UINT64_C(1000000000000),
+		UINT64_C(10000000000000), UINT64_C(100000000000000), UINT64_C(1000000000000000),
+		UINT64_C(10000000000000000), UINT64_C(100000000000000000),
+		UINT64_C(1000000000000000000), UINT64_C(10000000000000000000),
+	};
+	unsigned int bits = 64 - (unsigned int)__builtin_clzll(value | 1);
+	unsigned int digits = bits * 1233 >> 12;
+
+	return digits + (value >= powers[digits]);
+}
+
 size_t
 text_number_long(char *to, uint64_t value)
 {
-	char digits[TEXT_NUMBER_MAX], *at = digits + sizeof(digits);
-	size_t length;
+	size_t length = text_number_length(value);
+	char *at = to + length;
 
 	while (value >= 100) {
 		at -= 2;
 		memcpy(at, &text_digits[2 * (value % 100)], 2);
 		value /= 100;
 	}
-	if (value >= 10) {
-		at -= 2;
-		memcpy(at, &text_digits[2 * value], 2);
-	} else
-		*--at = (char)('0' + value);
-	length = (size_t)(digits + sizeof(digits) - at);
-	memcpy(to, at, length);
+	if (value >= 10)
+		memcpy(to, &text_digits[2 * value], 2);
+	else
+		*to = (char)('0' + value);
 	return length;
 }
 
