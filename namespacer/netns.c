@@ -1,0 +1,220 @@
+/* The table of known network namespaces. */
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/magic.h>
+#include <linux/nsfs.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/fd.h"
+#include "common/utf8.h"
+#include "namespacer/netns.h"
+
+enum { NETNS_BUCKETS = 1024, NETNS_CONTAINER_ID = 64, NETNS_CGROUP_SIZE = 4096 };
+
+struct netns_list netns_all = TAILQ_HEAD_INITIALIZER(netns_all);
+
+static struct {
+	LIST_HEAD(, netns)	buckets[NETNS_BUCKETS];
+	dev_t			nsfs;		/* the file system of all namespaces */
+	uint64_t		standard;	/* inode of PID 1's */
+} netns;
+
+void
+netns_init(void)
+{
+	struct stat st;
+
+	if (stat("/proc/self/ns/net", &st) == 0)
+		netns.nsfs = st.st_dev;
+	netns.standard = netns_inode_of("/proc/1/ns/net");
+}
+
+struct netns *
+netns_find(uint64_t inode)
+{
+	struct netns *ns;
+
+	LIST_FOREACH(ns, &netns.buckets[inode % NETNS_BUCKETS], bucket)
+		if (ns->inode == inode)
+			return ns;
+	return NULL;
+}
+
+/*
+ * stat() follows the link or the mount and opens nothing, so that a FIFO or a
+ * device in a watched folder is never opened.
+ */
+uint64_t
+netns_inode_of(const char *path)
+{
+	struct stat st;
+
+	if (stat(path, &st) == -1)
+		return 0;
+	if (st.st_dev == netns.nsfs)
+		return st.st_ino;
+	errno = ENOTTY;
+	return 0;
+}
+
+/* Opens it and looks again: the path may lead elsewhere by now. */
+static int
+netns_open(const char *path, uint64_t inode)
+{
+	cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	struct statfs fs;
+	struct stat st;
+
+	if (fd == -1 || fstatfs(fd, &fs) == -1 || fstat(fd, &st) == -1)
+		return -1;
+	if ((uint64_t)fs.f_type == NSFS_MAGIC && st.st_ino == inode &&
+	    ioctl(fd, NS_GET_NSTYPE) == CLONE_NEWNET)
+		return fd_steal(&fd);
+	errno = ESTALE;
+	return -1;
+}
+
+struct netns *
+netns_add(const char *path, uint64_t inode, enum netns_how how)
+{
+	cleanup_fd int fd = netns_open(path, inode);
+	struct netns *ns;
+
+	if (fd == -1 || (ns = calloc(1, sizeof(*ns))) == NULL)
+		return NULL;
+	if ((ns->holder = strdup(path)) == NULL) {
+		free(ns);
+		return NULL;
+	}
+	ns->inode = inode;
+	ns->how = how;
+	ns->fd = fd_steal(&fd);
+	TAILQ_INSERT_TAIL(&netns_all, ns, all);
+	LIST_INSERT_HEAD(&netns.buckets[inode % NETNS_BUCKETS], ns, bucket);
+	return ns;
+}
+
+void
+netns_remove(struct netns *ns)
+{
+	TAILQ_REMOVE(&netns_all, ns, all);
+	LIST_REMOVE(ns, bucket);
+	close(ns->fd);
+	free(ns->holder);
+	free(ns);
+}
+
+bool
+netns_held(const struct netns *ns)
+{
+	return netns_inode_of(ns->holder) == ns->inode;
+}
+
+void
+netns_held_by(struct netns *ns, const char *path, enum netns_how how)
+{
+	char *holder;
+
+	if (how <= ns->how && netns_held(ns))
+		return;
+	if ((holder = strdup(path)) == NULL)
+		return;		/* the old one is looked at again next time */
+	free(ns->holder);
+	ns->holder = holder;
+	ns->how = how;
+}
+
+/* A run of exactly 64 hexadecimal digits: what every container engine uses. */
+static const char *
+netns_find_container(const char *text)
+{
+	size_t run = 0;
+
+	for (const char *at = text; ; at++) {
+		if (isxdigit((unsigned char)*at)) {
+			run++;
+			continue;
+		}
+		if (run == NETNS_CONTAINER_ID)
+			return at - run;
+		if (*at == '\0')
+			return NULL;
+		run = 0;
+	}
+}
+
+static const char *
+netns_runtime(const char *cgroup)
+{
+	static const struct {
+		const char	*part, *runtime;
+	} known[] = {
+		{ "cri-containerd", "containerd" }, { "crio", "cri-o" },
+		{ "libpod", "podman" }, { "docker", "docker" },
+		{ "containerd", "containerd" }, { "lxc", "lxc" },
+	};
+
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		if (strstr(cgroup, known[i].part) != NULL)
+			return known[i].runtime;
+	return "";
+}
+
+void
+netns_learn_container(struct netns *ns, pid_t pid)
+{
+	char path[64], text[NETNS_CGROUP_SIZE];
+	cleanup_fd int fd = -1;
+	const char *id;
+	ssize_t n;
+
+	if (ns->container[0] != '\0' || ns->inode == netns.standard)
+		return;
+	snprintf(path, sizeof(path), "/proc/%d/cgroup", (int)pid);
+	if ((fd = open(path, O_RDONLY | O_CLOEXEC)) == -1 || (n = read(fd, text, sizeof(text) - 1)) <= 0)
+		return;
+	text[n] = '\0';
+	if ((id = netns_find_container(text)) == NULL)
+		return;
+	memcpy(ns->container, id, NETNS_CONTAINER_ID);
+	snprintf(ns->runtime, sizeof(ns->runtime), "%s", netns_runtime(text));
+}
+
+void
+netns_choose_name(struct netns *ns)
+{
+	char name[PROTOCOL_NAME_MAX];
+	const char *slash = strrchr(ns->holder, '/');
+
+	if (ns->inode == netns.standard)
+		snprintf(name, sizeof(name), "default");
+	else if (ns->how == NETNS_MOUNT && slash != NULL)
+		snprintf(name, sizeof(name), "%s", slash + 1);
+	else if (ns->container[0] != '\0')
+		snprintf(name, sizeof(name), "%s", ns->container);
+	else
+		snprintf(name, sizeof(name), "netns:[%" PRIu64 "]", ns->inode);
+	utf8_clean(name);
+	ns->renamed = ns->name[0] != '\0' && strcmp(name, ns->name) != 0;
+	memcpy(ns->name, name, sizeof(name));
+}
+
+const char *
+netns_how_text(enum netns_how how)
+{
+	static const char *const text[] = {
+		[NETNS_THREAD] = "thread", [NETNS_PROCESS] = "process", [NETNS_MOUNT] = "mount",
+	};
+
+	return text[how];
+}

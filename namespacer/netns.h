@@ -1,0 +1,69 @@
+/*
+ * The network namespaces that are known.  One is identified by its inode as
+ * long as our own descriptor holds it: the kernel cannot give the number to
+ * another meanwhile.  (Its cookie, which is never given again, is learnt by the
+ * collector inside.)
+ */
+#ifndef NAMESPACER_NETNS_H
+#define NAMESPACER_NETNS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <sys/types.h>
+
+#include "common/protocol.h"
+
+/* How it was found; a better one replaces a worse one. */
+enum netns_how { NETNS_THREAD, NETNS_PROCESS, NETNS_MOUNT };
+
+struct life;
+
+struct netns {
+	TAILQ_ENTRY(netns)	 all;
+	LIST_ENTRY(netns)	 bucket;
+	uint64_t		 inode;
+	int			 fd;		/* nsfs */
+	enum netns_how		 how;
+	char			*holder;	/* a path that leads to it: a mount or /proc/… */
+	char			 name[PROTOCOL_NAME_MAX];
+	char			 container[PROTOCOL_CONTAINER_MAX];
+	char			 runtime[PROTOCOL_RUNTIME_MAX];
+	bool			 renamed;	/* its name changed since the last look */
+	struct life		*life;		/* its collector; the supervisor's */
+};
+
+TAILQ_HEAD(netns_list, netns);
+
+#ifndef TAILQ_FOREACH_SAFE	/* glibc's sys/queue.h lacks it */
+#define TAILQ_FOREACH_SAFE(var, head, field, next)				\
+	for ((var) = TAILQ_FIRST(head);						\
+	    (var) != NULL && ((next) = TAILQ_NEXT(var, field), true);		\
+	    (var) = (next))
+#endif
+
+/* All of them; netns_init must have been called. */
+extern struct netns_list netns_all;
+
+void		 netns_init(void);
+struct netns	*netns_find(uint64_t inode);
+/*
+ * Adds the one that path leads to.  NULL with errno: ESTALE if it is no
+ * network namespace, or not the one with that inode any more.
+ */
+struct netns	*netns_add(const char *path, uint64_t inode, enum netns_how how);
+void		 netns_remove(struct netns *);
+/* A further path to a known one: kept if it is a better one. */
+void		 netns_held_by(struct netns *, const char *path, enum netns_how how);
+/* True if the path still leads to it. */
+bool		 netns_held(const struct netns *);
+/* The inode of a network namespace's path, or 0 (errno: ENOTTY if it is something else). */
+uint64_t	 netns_inode_of(const char *path);
+/* The container's id and runtime by the cgroup of a process in it, if it has none yet. */
+void		 netns_learn_container(struct netns *, pid_t pid);
+/* Its name: "default", the mount's, the container's id, or netns:[inode]. */
+void		 netns_choose_name(struct netns *);
+/* "mount", "process", "thread". */
+const char	*netns_how_text(enum netns_how how);
+
+#endif

@@ -1,0 +1,280 @@
+/* The clock. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/record.h"
+#include "namespacer/link.h"
+#include "namespacer/schedule.h"
+
+enum {
+	SCHEDULE_SETUPS = 8,		/* collectors that are being set up at a time */
+	SCHEDULE_ONCE_FAILURES = 3,	/* then a namespace is given up */
+};
+
+static struct {
+	struct schedule_setting	setting;
+	struct event		*timer;
+	uint64_t		host;		/* a hash of the host's name */
+	bool			known, finished, incomplete;
+	struct schedule_counts	counts;
+} schedule;
+
+static void	schedule_run(evutil_socket_t fd, short what, void *context);
+
+/* FNV-1a: a spread that is the same at every start. */
+static uint64_t
+schedule_hash(uint64_t hash, const void *bytes, size_t length)
+{
+	const unsigned char *at = bytes;
+
+	while (length-- > 0)
+		hash = (hash ^ *at++) * UINT64_C(0x100000001b3);
+	return hash;
+}
+
+int
+schedule_init(const struct schedule_setting *setting)
+{
+	char host[256] = "";
+
+	schedule.setting = *setting;
+	gethostname(host, sizeof(host) - 1);
+	schedule.host = schedule_hash(UINT64_C(0xcbf29ce484222325), host, strlen(host));
+	schedule.timer = evtimer_new(setting->base, schedule_run, NULL);
+	return schedule.timer == NULL ? -1 : 0;
+}
+
+const struct schedule_counts *
+schedule_counts(void)
+{
+	return &schedule.counts;
+}
+
+static void
+schedule_at(uint64_t when, uint64_t now)
+{
+	uint64_t wait = when > now ? when - now : 0;
+	struct timeval pause = { (time_t)(wait / SECOND), (suseconds_t)(wait % SECOND / MICROSECOND) };
+
+	event_add(schedule.timer, &pause);
+}
+
+void
+schedule_soon(void)
+{
+	schedule_at(0, 0);
+}
+
+void
+schedule_life_changed(struct life *life)
+{
+	(void)life;
+	schedule_soon();
+}
+
+/* The next moment of its phase, but not one that has just been. */
+static uint64_t
+schedule_next(const struct life *life, uint64_t now)
+{
+	uint64_t interval = schedule.setting.interval;
+	uint64_t hash = schedule_hash(schedule.host, &life->netns->inode, sizeof(life->netns->inode));
+	uint64_t next = now - now % interval + (hash >> 16) % interval;
+
+	while (next <= now + interval / 2)
+		next += interval;
+	return next;
+}
+
+/* The first time, the phase is far; later it is one interval. */
+static void
+schedule_advance(struct life *life, uint64_t now)
+{
+	uint64_t next = life->due + schedule.setting.interval;
+
+	if (life->due == 0) {
+		next = schedule_next(life, now);
+	} else if (next < now) {
+		schedule.counts.late++;
+		next = schedule_next(life, now);
+	}
+	life->due = next;
+}
+
+void
+schedule_life_taken(struct life *life)
+{
+	const struct protocol_taken *taken = &life->last;
+	const char *why = record_enum_text(RECORD_OUTCOME, taken->outcome);
+
+	schedule.counts.taken++;
+	log_debug("%s: snapshot %" PRIu64 ": %" PRIu64 " records, %" PRIu64 " bytes, %" PRIu64 " us",
+	    life->netns->name, taken->sequence, taken->records, taken->bytes, taken->duration / MICROSECOND);
+	if (taken->outcome == RECORD_OUTCOME_COMPLETE)
+		return;
+	schedule.counts.incomplete++;
+	schedule.incomplete = true;
+	log_limited(LOG_LEVEL_WARNING, "%s: snapshot %" PRIu64 " is incomplete (%s): %" PRIu64 " records, %" PRIu64 " dropped, %u attempts",
+	    life->netns->name, taken->sequence, why != NULL ? why : "unknown", taken->records, taken->dropped, taken->attempts);
+}
+
+void
+schedule_life_failed(struct life *life)
+{
+	(void)life;
+}
+
+static bool
+schedule_given_up(const struct life *life)
+{
+	return schedule.setting.once && life->failures >= SCHEDULE_ONCE_FAILURES;
+}
+
+/* What a life still needs, in order of urgency. */
+static bool
+schedule_wants_start(const struct life *life, uint64_t now)
+{
+	return life->state == LIFE_NONE && life->not_before <= now && !schedule_given_up(life) &&
+	    !(schedule.setting.once && life->last.sequence != 0);
+}
+
+static bool
+schedule_wants_order(const struct life *life, uint64_t now)
+{
+	return life->state == LIFE_IDLE && life->due <= now &&
+	    !(schedule.setting.once && life->last.sequence != 0);
+}
+
+static void
+schedule_order(struct life *life, uint64_t now)
+{
+	schedule_advance(life, now);
+	life_order(life, now + schedule.setting.deadline);
+}
+
+/* The one that has waited longest for its turn. */
+static struct life *
+schedule_choose(bool (*wants)(const struct life *, uint64_t), uint64_t now)
+{
+	struct life *chosen = NULL;
+	struct netns *ns;
+
+	TAILQ_FOREACH(ns, &netns_all, all)
+		if (ns->life != NULL && wants(ns->life, now) && (chosen == NULL || ns->life->due < chosen->due))
+			chosen = ns->life;
+	return chosen;
+}
+
+/* How many use a core now; one that waits for room has given its turn back. */
+static size_t
+schedule_count(enum life_state state)
+{
+	struct netns *ns;
+	size_t n = 0;
+
+	TAILQ_FOREACH(ns, &netns_all, all)
+		if (ns->life != NULL && ns->life->state == state && !ns->life->waiting)
+			n++;
+	return n;
+}
+
+static void
+schedule_start_lives(uint64_t now)
+{
+	size_t setups = schedule_count(LIFE_SETUP);
+	struct life *life;
+
+	for (; setups < SCHEDULE_SETUPS && !life_paused(now) &&
+	    (life = schedule_choose(schedule_wants_start, now)) != NULL; setups++)
+		life_start(life);
+}
+
+/* Without a shipper a snapshot would only fill its ring and stop there. */
+static void
+schedule_order_lives(uint64_t now)
+{
+	size_t taking = schedule_count(LIFE_TAKING);
+	struct life *life;
+
+	for (; link_is_up() && taking < schedule.setting.parallel &&
+	    (life = schedule_choose(schedule_wants_order, now)) != NULL; taking++)
+		schedule_order(life, now);
+}
+
+static void
+schedule_kill_overdue(uint64_t now)
+{
+	struct netns *ns;
+
+	TAILQ_FOREACH(ns, &netns_all, all)
+		if (ns->life != NULL && (ns->life->state == LIFE_TAKING || ns->life->state == LIFE_SETUP) &&
+		    ns->life->overdue <= now)
+			life_kill(ns->life, "it did not answer in time");
+}
+
+/* When something is due that no event will tell. */
+static uint64_t
+schedule_next_event(uint64_t now)
+{
+	uint64_t next = now + SECOND;
+	struct netns *ns;
+
+	TAILQ_FOREACH(ns, &netns_all, all) {
+		const struct life *life = ns->life;
+		uint64_t when = UINT64_MAX;
+
+		if (life != NULL && life->state == LIFE_IDLE && life->due > now)
+			when = life->due;
+		else if (life != NULL && life->state == LIFE_NONE && life->not_before > now)
+			when = life->not_before;
+		if (when < next)
+			next = when;
+	}
+	return next;
+}
+
+static void
+schedule_consider_finish(void)
+{
+	struct netns *ns;
+
+	if (!schedule.setting.once || !schedule.known || schedule.finished)
+		return;
+	TAILQ_FOREACH(ns, &netns_all, all) {
+		if (ns->life == NULL)
+			continue;
+		if (ns->life->last.sequence == 0 && !schedule_given_up(ns->life))
+			return;
+		if (ns->life->last.sequence == 0)
+			schedule.incomplete = true;
+	}
+	schedule.finished = true;
+	schedule.setting.finished(!schedule.incomplete);
+}
+
+static void
+schedule_run(evutil_socket_t fd, short what, void *context)
+{
+	uint64_t now = clock_monotonic();
+
+	(void)fd;
+	(void)what;
+	(void)context;
+	schedule_kill_overdue(now);
+	schedule_start_lives(now);
+	schedule_order_lives(now);
+	schedule_consider_finish();
+	schedule_at(schedule_next_event(now), now);
+}
+
+void
+schedule_known(void)
+{
+	schedule.known = true;
+	schedule_soon();
+}

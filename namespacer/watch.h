@@ -1,0 +1,20 @@
+/*
+ * What tells that a namespace may have come or gone: inotify on the folders of
+ * bind mounts, and POLLPRI on /proc/self/mountinfo ("ip netns add" makes the
+ * file first and mounts later, and only the mount is a namespace).
+ */
+#ifndef NAMESPACER_WATCH_H
+#define NAMESPACER_WATCH_H
+
+struct event_base;
+
+/*
+ * Calls changed after every burst of events, at most ten times a second, when
+ * the names concerned have been looked at.  -1 with errno.
+ */
+int	watch_start(struct event_base *, void (*changed)(void));
+/* Watches folders that have appeared since. */
+void	watch_folders(void);
+void	watch_stop(void);
+
+#endif
