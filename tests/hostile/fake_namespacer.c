@@ -270,7 +270,7 @@ attack_kind(struct bytes *record)
 static void
 attack_cut(struct bytes *record)
 {
-	record->length -= 3;
+	record->length--;
 }
 
 static void

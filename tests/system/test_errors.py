@@ -139,7 +139,8 @@ def test_decode_a_truncated_file(tcpdiag, folder, recorded):
         assert len(decode_fails(tcpdiag, folder, recorded[:-cut])) == whole - 1
 
 
-@pytest.mark.parametrize("data", [b"hello, world\n" * 50, b"\x7fELF" + bytes(500), b"\xff" * 64, bytes(10)])
+@pytest.mark.parametrize("data", [b"hello, world\n" * 50, b"\x7fELF" + bytes(500), b"\xff" * 64, bytes(10)],
+                         ids=["text", "elf", "ones", "zeros"])
 def test_decode_a_foreign_file(tcpdiag, folder, data):
     """A file of something else is refused, not shown as empty records."""
     assert decode_fails(tcpdiag, folder, data) == []

@@ -34,7 +34,7 @@ def test_attack(tcpdiag, shipper, file, how):
     done = attack(tcpdiag, how)
     said = done.stdout.decode().split("\n")
     assert done.returncode == 0, f"{said}\n{done.stderr}"
-    shipper.wait()
+    shipper.stop()
     records = file.records()
     assert file.path.read_text() == file.text()
     honest = [r for r in records if r["netns"] == "honest"]
@@ -60,11 +60,12 @@ def test_only_root_is_heard(tcpdiag, shipper, file):
     assert done.returncode == 2, done.stderr
     done = attack(tcpdiag, "none")
     assert done.returncode == 0, done.stderr
-    shipper.wait()
+    shipper.stop()
     assert len(file.records()) == 151
 
 
-@pytest.mark.parametrize("noise", [b"", b"x", b"GET / HTTP/1.0\r\n\r\n", bytes(4096), b"\xff" * 60000])
+@pytest.mark.parametrize("noise", [b"", b"x", b"GET / HTTP/1.0\r\n\r\n", bytes(4096), b"\xff" * 60000],
+                         ids=["nothing", "a-byte", "http", "zeros", "ones"])
 def test_noise_on_the_socket(tcpdiag, shipper, file, noise):
     """A peer that does not keep to the protocol is hung up on; the next one is served."""
     import socket
@@ -79,7 +80,7 @@ def test_noise_on_the_socket(tcpdiag, shipper, file, noise):
             raise EOFError
     done = attack(tcpdiag, "none")
     assert done.returncode == 0, done.stderr
-    shipper.wait()
+    shipper.stop()
     assert len(file.records()) == 151
 
 
