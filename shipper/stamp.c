@@ -48,7 +48,8 @@ stamp_put_field(struct stamp_cursor *cursor, const struct stamp_field *field)
 		return;
 	stamp_put_varint(cursor, (uint64_t)field->number << 3 | (length > 0 ? 2 : 0));
 	stamp_put_varint(cursor, length > 0 ? length : field->value);
-	stamp_put(cursor, field->string, length);
+	if (length > 0)
+		stamp_put(cursor, field->string, length);
 }
 
 size_t

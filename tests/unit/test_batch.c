@@ -1,0 +1,429 @@
+/* Batches, and their way to the sink: what goes in comes out once, in order, however the sink behaves. */
+#include "shipper/batch.h"
+#include "tests/unit/shipper_parts.h"
+
+/* --- batches ------------------------------------------------------------------------- */
+
+static void
+put(struct batch *batch, const char *stamp, size_t length)
+{
+	uint8_t *place = batch_place(batch, (const uint8_t *)stamp, strlen(stamp), length);
+
+	memset(place, 'r', length);
+	batch_commit(batch, strlen(stamp), length);
+}
+
+static void
+test_a_record_stands_behind_its_stamp(void **state)
+{
+	struct batch batch = { 0 };
+
+	(void)state;
+	put(&batch, "id", 3);
+	put(&batch, "x", 1);
+	assert_int_equal(batch.rows, 2);
+	assert_int_equal(batch.records.length, 6 + 3);
+	assert_memory_equal(batch.records.bytes, "\5idrrr\2xr", 9);
+	batch_free(&batch);
+}
+
+static void
+test_need_is_what_is_taken(void **state)
+{
+	static const size_t lengths[] = { 1, 125, 126, 127, 128, 300, RECORD_MAX };
+	struct batch batch = { 0 };
+	size_t before;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+		before = batch.records.length;
+		put(&batch, "id", lengths[i]);
+		assert_int_equal(batch.records.length - before, batch_need(2, lengths[i]));
+	}
+	batch_free(&batch);
+}
+
+static void
+test_a_place_that_is_not_committed_is_nothing(void **state)
+{
+	struct batch batch = { 0 };
+
+	(void)state;
+	put(&batch, "id", 3);
+	memset(batch_place(&batch, (const uint8_t *)"bad", 3, 100), 'b', 100);
+	put(&batch, "id", 1);
+	assert_int_equal(batch.rows, 2);
+	assert_memory_equal(batch.records.bytes, "\5idrrr\3idr", 10);
+	assert_int_equal(batch.records.length, 10);
+	batch_free(&batch);
+}
+
+static void
+test_limits(void **state)
+{
+	const struct batch_limits limits = { .rows = 3, .bytes = 20 };
+	struct batch batch = { 0 };
+
+	(void)state;
+	assert_true(batch_fits(&batch, &limits, 1000));	/* else it would never go */
+	put(&batch, "id", 7);
+	assert_true(batch_fits(&batch, &limits, 10));
+	assert_false(batch_fits(&batch, &limits, 11));
+	assert_false(batch_fits(&batch, &limits, SIZE_MAX));
+	put(&batch, "id", 1);
+	put(&batch, "id", 1);
+	assert_true(batch_full(&batch, &limits));
+	assert_false(batch_fits(&batch, &limits, 1));
+	batch_free(&batch);
+}
+
+static void
+test_many_marks(void **state)
+{
+	struct batch batch = { 0 };
+	int owners[1000];
+
+	(void)state;
+	for (size_t i = 0; i < 1000; i++)
+		assert_int_equal(batch_mark(&batch, &owners[i], i), i);
+	for (size_t i = 0; i < 1000; i++) {
+		assert_ptr_equal(batch.marks[i].owner, &owners[i]);
+		assert_int_equal(batch.marks[i].position, i);
+	}
+	batch_clear(&batch);
+	assert_int_equal(batch.nmarks, 0);
+	batch_free(&batch);
+}
+
+/* --- their delivery -------------------------------------------------------------------- */
+
+struct fixture {
+	struct event_base	*base;
+	struct books		 books;
+	struct delivery_options	 options;
+	struct delivery		*delivery;
+	struct fake_sink	*sink;
+	unsigned int		 acknowledged, rooms, failures;
+};
+
+static void
+count_acknowledged(void *context, const struct batch *batch)
+{
+	struct fixture *f = context;
+
+	assert_true(batch->rows > 0);
+	f->acknowledged++;
+}
+
+static void
+count_room(void *context)
+{
+	((struct fixture *)context)->rooms++;
+}
+
+static void
+count_failure(void *context)
+{
+	((struct fixture *)context)->failures++;
+}
+
+static struct fixture *
+begin(struct fixture *f)
+{
+	const struct delivery_events events = { count_acknowledged, count_room, count_failure, f };
+
+	f->base = event_base_new();
+	f->options.base = f->base;
+	f->options.books = &f->books;
+	if (f->options.limits.rows == 0)
+		f->options.limits = (struct batch_limits){ .rows = 10, .bytes = 1 << 20 };
+	if (f->options.age == 0)
+		f->options.age = HOUR;
+	f->delivery = parts_delivery(&f->options);
+	delivery_listen(f->delivery, &events);
+	f->sink = fake_last;
+	return f;
+}
+
+static void
+end(struct fixture *f)
+{
+	delivery_free(f->delivery);
+	event_base_free(f->base);
+}
+
+static void
+assert_delivered(const struct fixture *f, size_t count)
+{
+	struct parts_read *read = malloc(sizeof(*read));
+
+	parts_read(read, &f->sink->delivered);
+	assert_int_equal(read->count, count);
+	for (size_t i = 0; i < count; i++)
+		assert_int_equal(read->sequences[i], i + 1);
+	free(read);
+}
+
+static void
+test_rows_close_a_batch(void **state)
+{
+	struct fixture f = { 0 };
+
+	(void)state;
+	begin(&f);
+	for (uint64_t i = 1; i <= 9; i++)
+		assert_true(parts_put(f.delivery, i));
+	loop_some(f.base);
+	assert_int_equal(f.sink->deliveries, 0);
+	assert_true(parts_put(f.delivery, 10));
+	loop_until(f.base, f.acknowledged == 1);
+	assert_delivered(&f, 10);
+	assert_int_equal(f.books.delivered, 10);
+	assert_int_equal(f.books.batches, 1);
+	assert_int_equal(f.books.bytes, f.sink->delivered.length);
+	assert_int_equal(delivery_held(f.delivery), 0);
+	end(&f);
+}
+
+static void
+test_bytes_close_a_batch(void **state)
+{
+	struct fixture f = { .options = { .limits = { .rows = 1000, .bytes = 29 } } };
+
+	(void)state;
+	begin(&f);
+	for (uint64_t i = 1; i <= 3; i++)
+		assert_true(parts_put(f.delivery, i));	/* 10 bytes each */
+	loop_until(f.base, f.acknowledged == 1);
+	assert_delivered(&f, 2);
+	assert_int_equal(delivery_held(f.delivery), 1);
+	end(&f);
+}
+
+static void
+test_age_closes_a_batch(void **state)
+{
+	struct fixture f = { .options = { .age = 20 * MILLISECOND } };
+	uint64_t start = clock_monotonic();
+
+	(void)state;
+	begin(&f);
+	assert_true(parts_put(f.delivery, 1));
+	loop_until(f.base, f.acknowledged == 1);
+	/* libevent's clock is a coarse one. */
+	assert_true(clock_monotonic() - start >= 10 * MILLISECOND);
+	assert_delivered(&f, 1);
+	end(&f);
+}
+
+static void
+test_an_empty_batch_is_never_delivered(void **state)
+{
+	struct fixture f = { .options = { .age = MILLISECOND } };
+
+	(void)state;
+	begin(&f);
+	assert_non_null(delivery_batch(f.delivery, 100));
+	delivery_flush(f.delivery);
+	loop_some(f.base);
+	assert_int_equal(f.sink->deliveries, 0);
+	end(&f);
+}
+
+static void
+test_a_slow_sink_stops_the_filling(void **state)
+{
+	struct fixture f = { 0 };
+	uint64_t i = 0;
+
+	(void)state;
+	begin(&f);
+	f.sink->hold = true;
+	while (parts_put(f.delivery, i + 1))
+		i++;
+	assert_int_equal(i, 10 * DELIVERY_BATCHES);
+	loop_some(f.base);
+	assert_int_equal(f.sink->deliveries, 1);	/* one at a time */
+	assert_int_equal(f.rooms, 0);
+	fake_let_go(f.sink);
+	assert_int_equal(f.rooms, 1);
+	assert_true(parts_put(f.delivery, ++i));
+	delivery_flush(f.delivery);
+	loop_until(f.base, f.acknowledged == DELIVERY_BATCHES + 1);
+	assert_int_equal(f.rooms, 1);
+	assert_delivered(&f, i);
+	end(&f);
+}
+
+static void
+test_a_refused_batch_comes_again_and_is_not_overtaken(void **state)
+{
+	struct fixture f = { .options = { .backoff = 4 * MILLISECOND } };
+	uint64_t start = clock_monotonic();
+
+	(void)state;
+	begin(&f);
+	f.sink->refuse = 4;
+	for (uint64_t i = 1; i <= 30; i++)
+		assert_true(parts_put(f.delivery, i));
+	loop_until(f.base, f.books.retries == 4);
+	assert_true(delivery_refused(f.delivery));
+	assert_int_equal(delivery_held(f.delivery), 30);
+	assert_int_equal(f.acknowledged, 0);
+	loop_until(f.base, f.acknowledged == 3);
+	/* 4, 8, 16 and 32 ms, of which jitter takes a quarter at most. */
+	assert_true(clock_monotonic() - start >= 45 * MILLISECOND);
+	assert_false(delivery_refused(f.delivery));
+	assert_delivered(&f, 30);
+	assert_int_equal(f.books.delivered, 30);
+	end(&f);
+}
+
+static void
+test_once_does_not_try_again(void **state)
+{
+	struct fixture f = { .options = { .once = true } };
+
+	(void)state;
+	begin(&f);
+	f.sink->refuse = 1;
+	for (uint64_t i = 1; i <= 20; i++)
+		assert_true(parts_put(f.delivery, i));
+	loop_until(f.base, f.failures == 1);
+	loop_some(f.base);
+	assert_int_equal(f.sink->deliveries, 1);
+	assert_int_equal(f.books.delivered, 0);
+	end(&f);
+}
+
+static void
+test_a_closed_sink_is_the_end(void **state)
+{
+	struct fixture f = { 0 };
+
+	(void)state;
+	begin(&f);
+	f.sink->hold = true;
+	for (uint64_t i = 1; i <= 20; i++)
+		assert_true(parts_put(f.delivery, i));
+	loop_until(f.base, f.sink->bytes != NULL);
+	fake_answer(f.sink, SINK_CLOSED);
+	assert_int_equal(f.failures, 1);
+	loop_some(f.base);
+	assert_int_equal(f.sink->deliveries, 1);
+	end(&f);
+}
+
+static void
+test_hurry_tries_at_once(void **state)
+{
+	struct fixture f = { .options = { .backoff = HOUR } };
+
+	(void)state;
+	begin(&f);
+	f.sink->refuse = 2;
+	assert_true(parts_put(f.delivery, 1));
+	delivery_flush(f.delivery);
+	loop_until(f.base, f.books.retries == 1);
+	delivery_hurry(f.delivery);
+	loop_until(f.base, f.acknowledged == 1);
+	assert_delivered(&f, 1);
+	end(&f);
+}
+
+/* --- headers ----------------------------------------------------------------------------- */
+
+static void
+header(void *state, struct buffer *out)
+{
+	(void)state;
+	buffer_append_string(out, "header\n");
+}
+
+static void
+rows(void *state, const uint8_t *bytes, size_t length, struct buffer *out)
+{
+	(void)state;
+	(void)bytes;
+	buffer_printf(out, "%zu\n", length);
+}
+
+static void *
+open_format(const struct format_options *options, char *error, size_t size)
+{
+	(void)options;
+	(void)error;
+	(void)size;
+	return malloc(1);
+}
+
+static const struct format with_header = { .name = "with", .open = open_format, .header = header, .batch = rows };
+
+static void
+deliver_one(struct fixture *f)
+{
+	unsigned int before = f->acknowledged;
+
+	assert_true(parts_put(f->delivery, 1));
+	delivery_flush(f->delivery);
+	loop_until(f->base, f->acknowledged == before + 1);
+}
+
+static void
+test_a_header_stands_at_the_start_only(void **state)
+{
+	struct fixture f = { .options = { .format = &with_header } };
+
+	(void)state;
+	begin(&f);
+	deliver_one(&f);
+	deliver_one(&f);
+	assert_int_equal(f.sink->delivered.length, strlen("header\n10\n10\n"));
+	assert_memory_equal(f.sink->delivered.bytes, "header\n10\n10\n", f.sink->delivered.length);
+	end(&f);
+}
+
+/* A batch that was formed for the old file goes into the new one, which is empty. */
+static void
+test_a_target_opened_anew_has_a_header(void **state)
+{
+	struct fixture f = { .options = { .format = &with_header, .backoff = HOUR } };
+	char error[64];
+
+	(void)state;
+	begin(&f);
+	deliver_one(&f);
+	f.sink->refuse = 1;
+	assert_true(parts_put(f.delivery, 1));
+	delivery_flush(f.delivery);
+	loop_until(f.base, f.books.retries == 1);
+	assert_int_equal(delivery_reopen(f.delivery, -1, error, sizeof(error)), 0);
+	loop_until(f.base, f.acknowledged == 2);	/* at once, not in an hour */
+	assert_memory_equal(f.sink->delivered.bytes, "header\n10\nheader\n10\n", f.sink->delivered.length);
+	end(&f);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_a_record_stands_behind_its_stamp),
+		cmocka_unit_test(test_need_is_what_is_taken),
+		cmocka_unit_test(test_a_place_that_is_not_committed_is_nothing),
+		cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_many_marks),
+		cmocka_unit_test(test_rows_close_a_batch),
+		cmocka_unit_test(test_bytes_close_a_batch),
+		cmocka_unit_test(test_age_closes_a_batch),
+		cmocka_unit_test(test_an_empty_batch_is_never_delivered),
+		cmocka_unit_test(test_a_slow_sink_stops_the_filling),
+		cmocka_unit_test(test_a_refused_batch_comes_again_and_is_not_overtaken),
+		cmocka_unit_test(test_once_does_not_try_again),
+		cmocka_unit_test(test_a_closed_sink_is_the_end),
+		cmocka_unit_test(test_hurry_tries_at_once),
+		cmocka_unit_test(test_a_header_stands_at_the_start_only),
+		cmocka_unit_test(test_a_target_opened_anew_has_a_header),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
