@@ -217,6 +217,9 @@ test_unknown_keys_get_a_suggestion(void **state)
 	assert_string_equal(error, "unknown key 'intervall' (did you mean 'interval'?)");
 	assert_int_equal(set("batch_rows", "1"), -1);
 	assert_string_equal(error, "unknown key 'batch_rows' (did you mean 'batch-rows'?)");
+	/* The nearest, and not the first that is near. */
+	assert_int_equal(set("batch-ags", "1"), -1);
+	assert_string_equal(error, "unknown key 'batch-ags' (did you mean 'batch-age'?)");
 	assert_int_equal(set("zzz", "1"), -1);
 	assert_string_equal(error, "unknown key 'zzz'");
 	assert_int_equal(set("", "1"), -1);
