@@ -145,7 +145,8 @@ encode_row(uint8_t *to, const struct encode_row *row, const uint8_t *payload, si
 	case RECORD_LOAD_STRING:
 		return encode_string(to, row, payload, length);
 	case RECORD_LOAD_CONGESTION:
-		return encode_number(to, row, record_congestion((const char *)payload, length));
+		return encode_number(to, row, record_congestion((const char *)payload,
+		    strnlen((const char *)payload, length)));
 	default:
 		return encode_number(to, row, encode_load((enum record_load)row->load, payload + row->offset));
 	}

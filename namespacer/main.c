@@ -33,7 +33,7 @@
 #include "namespacer/link.h"
 #include "namespacer/privilege.h"
 #include "namespacer/schedule.h"
-#include "namespacer/states.h"
+#include "namespacer/settings.h"
 #include "seccomp/sandbox.h"
 
 #define ONCE_DEADLINE	(60 * SECOND)	/* a one-shot run has nobody waiting behind it */
@@ -45,7 +45,7 @@ static struct {
 	int			 parent_fd;
 	bool			 once, finished;
 	int			 code;		/* to exit with */
-	uint32_t		 states;
+	struct namespacer_settings settings;
 	uid_t			 collector_uid, shipper_uid;
 	gid_t			 collector_gid, shipper_gid;
 } namespacer = { .parent_fd = -1 };
@@ -73,27 +73,11 @@ static const struct config_option namespacer_options[] = {
 	{ NULL, 0, NULL, NULL, NULL }
 };
 
-static bool
-namespacer_net_admin(const struct config *config)
-{
-	return strcmp(config->collector_capability, "none") != 0;
-}
-
 static const char *
 namespacer_check(void *context, const struct config *config, char *error, size_t size)
 {
 	(void)context;
-	if ((namespacer.states = states_mask(&config->state, error, size)) == 0)
-		return "state";
-	if (namespacer_net_admin(config) && strcmp(config->collector_capability, "net-admin") != 0) {
-		snprintf(error, size, "'%s' is neither net-admin nor none", config->collector_capability);
-		return "collector-capability";
-	}
-	if (config->ring_limit < config->ring_size) {
-		snprintf(error, size, "it is smaller than ring-size");
-		return "ring-limit";
-	}
-	return NULL;
+	return namespacer_settings_resolve(&namespacer.settings, config, error, size);
 }
 
 static const struct config_program namespacer_program = {
@@ -175,8 +159,8 @@ namespacer_start_lives(const struct empty *empty)
 		.base = namespacer.base,
 		.uid = namespacer.collector_uid,
 		.gid = namespacer.collector_gid,
-		.net_admin = namespacer_net_admin(&namespacer.config),
-		.states = namespacer.states,
+		.net_admin = namespacer.settings.net_admin,
+		.states = namespacer.settings.states,
 		.ring_size = ring_size_for(namespacer.config.ring_size),
 		.ring_limit = namespacer.once ? 0 : namespacer.config.ring_limit,
 		.empty_net = empty->net,
