@@ -1,0 +1,23 @@
+/* The namespacer's part of the configuration. */
+#include <stdio.h>
+#include <string.h>
+
+#include "namespacer/settings.h"
+#include "namespacer/states.h"
+
+const char *
+namespacer_settings_resolve(struct namespacer_settings *settings, const struct config *config, char *error, size_t size)
+{
+	settings->net_admin = strcmp(config->collector_capability, "none") != 0;
+	if ((settings->states = states_mask(&config->state, error, size)) == 0)
+		return "state";
+	if (settings->net_admin && strcmp(config->collector_capability, "net-admin") != 0) {
+		snprintf(error, size, "'%s' is neither net-admin nor none", config->collector_capability);
+		return "collector-capability";
+	}
+	if (config->ring_limit < config->ring_size) {
+		snprintf(error, size, "it is smaller than ring-size");
+		return "ring-limit";
+	}
+	return NULL;
+}

@@ -1,0 +1,22 @@
+/* What the configuration's words come to in the namespacer. */
+#ifndef NAMESPACER_SETTINGS_H
+#define NAMESPACER_SETTINGS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/config.h"
+
+struct namespacer_settings {
+	uint32_t	states;		/* 1 << TCP state: what is asked for */
+	bool		net_admin;	/* collectors keep CAP_NET_ADMIN */
+};
+
+/*
+ * Finds out, and checks what the table of keys cannot.  NULL, or the key that
+ * is wrong and one sentence in error: a config_program's check.
+ */
+const char	*namespacer_settings_resolve(struct namespacer_settings *, const struct config *, char *error, size_t size);
+
+#endif
