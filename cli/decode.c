@@ -363,7 +363,7 @@ decode_help(void)
 	    "\n"
 	    "  -f, --format FORMAT      (default: table on a terminal, else jsonl)\n");
 	for (i = 0; formats[i] != NULL; i++)
-		printf("        %-18s %s\n", formats[i]->name, formats[i]->help);
+		printf("        %-12s  %s\n", formats[i]->name, formats[i]->help);
 	printf("  -i, --input INPUT        what FILE is: protobuf, protobufList, or auto to see\n"
 	    "                           by its first bytes (the default)\n"
 	    "  -c, --columns NAME,...   fields to show, for table, csv and tsv\n"

@@ -45,6 +45,7 @@ static struct {
 	pid_t				 last_pid;
 	bool				 up;
 	bool				 finish;	/* FINISH is to be sent */
+	bool				 finished;	/* it was: the shipper will go */
 	unsigned int			 delay;		/* ms, of the next try */
 	int				 complained;	/* errno that was logged last */
 } the_link = { .fd = -1, .last = -1 };
@@ -131,8 +132,10 @@ link_flush(void)
 		if (!the_link.up || !ring->sent)
 			return;
 	}
-	if (the_link.finish && link_send(&link_finish, NULL, NULL))
+	if (the_link.finish && link_send(&link_finish, NULL, NULL)) {
 		the_link.finish = false;
+		the_link.finished = true;
+	}
 }
 
 static void
@@ -289,7 +292,7 @@ link_down(const char *why)
 		fd_close(&the_link.last);	/* it got nothing */
 	the_link.up = false;
 	link_close();
-	if (why != NULL)
+	if (why != NULL && !the_link.finished)
 		log_notice("lost the shipper: %s", why);
 	link_retry_later();
 	if (was_up)

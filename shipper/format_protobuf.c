@@ -23,7 +23,7 @@ format_protobuf_open(const struct format_options *options, char *error, size_t s
 
 const struct format format_protobuf = {
 	.name = "protobuf",
-	.help = "records of xtcp_flat_record.proto, each behind its length",
+	.help = "records one by one, each behind its length",
 	.snapshot_ends = true,
 	.open = format_protobuf_open,
 };

@@ -68,7 +68,7 @@ format_protobuf_list_batch(void *state, const uint8_t *bytes, size_t length, str
 
 const struct format format_protobuf_list = {
 	.name = "protobufList",
-	.help = "a batch as one Envelope of xtcp_flat_record.proto, behind its length",
+	.help = "an Envelope a batch, behind its length",
 	.open = format_protobuf_list_open,
 	.batch = format_protobuf_list_batch,
 };

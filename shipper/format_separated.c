@@ -143,7 +143,7 @@ separated_batch(void *state, const uint8_t *bytes, size_t length, struct buffer 
 
 const struct format format_csv = {
 	.name = "csv",
-	.help = "values with commas between them, as RFC 4180 says, under a line of names",
+	.help = "commas between, as RFC 4180 says, under a line of names",
 	.columns = true,
 	.text = true,
 	.open = separated_open_csv,
@@ -153,7 +153,7 @@ const struct format format_csv = {
 
 const struct format format_tsv = {
 	.name = "tsv",
-	.help = "values with tabs between them under a line of names",
+	.help = "tabs between, under a line of names",
 	.columns = true,
 	.text = true,
 	.open = separated_open_tsv,

@@ -112,16 +112,23 @@ def memory_files(pid):
     return count
 
 
+def wakes(pid):
+    """How often a process has slept and woken up."""
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("\nvoluntary_ctxt_switches:")[1].split()[0])
+
+
+def wait_until_it_woke(pid, times):
+    first = wakes(pid)
+    wait_for(lambda: wakes(pid) >= first + times, 30, f"{times} wake-ups of {title(pid)}")
+
+
 def wait_until_ring_is_full(pid):
     """
     A collector that waits for room looks again ten times a second; one that
     waits for work sleeps on.  (That the ring was full shows in the output.)
     """
-    def wakes():
-        status = pathlib.Path(f"/proc/{pid}/status").read_text()
-        return int(status.split("\nvoluntary_ctxt_switches:")[1].split()[0])
-    first = wakes()
-    wait_for(lambda: wakes() > first + 15, 30, f"a full ring of collector {pid}")
+    wait_until_it_woke(pid, 15)
 
 
 class Daemon:

@@ -18,8 +18,8 @@ def file(folder):
 def pair(tcpdiag, file):
     """The two daemons by hand: what systemd would start."""
     class Pair:
-        def ship(self):
-            self.shipper = tcpdiag.shipper("--format", "jsonl", "--sink", f"file:{file.path}", "--batch-age", "100ms")
+        def ship(self, age="100ms"):
+            self.shipper = tcpdiag.shipper("--format", "jsonl", "--sink", f"file:{file.path}", "--batch-age", age)
 
         def name(self, *words):
             self.namespacer = tcpdiag.namespacer("--interval", "200ms", *words)
@@ -131,13 +131,14 @@ def test_collector_that_ends_otherwise(tcpdiag, world, file, number):
 def test_shipper_killed_and_restarted(tcpdiag, world, file, pair):
     """The rings keep what nobody has written: no snapshot is lost, and the file is whole."""
     namespace = world.named("-l", "established:count=20")
-    pair.ship()
+    pair.ship("1s")
     pair.name("--netns", namespace.name)
     for _ in range(3):
         file.wait_for_snapshots(namespace.name, 2)
+        harness.wait_until_it_woke(pair.shipper.pid, 4)  # it has taken some that are in no file yet
         pair.shipper.send(signal.SIGKILL)
         pair.shipper.wait()
-        pair.ship()
+        pair.ship("1s")
     file.wait_for_snapshots(namespace.name, 3, 30)
     pair.namespacer.stop()
     pair.shipper.stop()

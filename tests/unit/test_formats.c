@@ -593,7 +593,7 @@ test_protobuf_list(void **state)
 	struct run run = start("protobufList", NULL, 0);
 	Record record = connection(), last = snapshot_end();
 	XtcpFlatRecord__V1__Envelope *envelope;
-	uint64_t length;
+	uint64_t length = 0;
 	size_t prefix;
 
 	buffer_append_string(&run.out, "kept");
