@@ -23,7 +23,8 @@ enum channel_result {
 	CHANNEL_OK,
 	CHANNEL_AGAIN,		/* nothing to read, or no room to write, now */
 	CHANNEL_CLOSED,		/* the peer has gone */
-	CHANNEL_BROKEN,		/* the peer does not keep to the protocol */
+	CHANNEL_BROKEN,		/* the peer does not keep to the protocol: errno is
+				   EPROTO, or EMFILE if we had no descriptors left */
 };
 
 struct channel_message {
