@@ -357,7 +357,7 @@ decode_help(void)
 {
 	size_t i;
 
-	printf("usage: tcpdiag decode [--format FORMAT] [--input INPUT] [--columns NAME,...] FILE\n"
+	printf("usage: tcpdiag decode [options] FILE\n"
 	    "\n"
 	    "Prints the records of a file (-: of standard input) in another format.\n"
 	    "\n"

@@ -1,0 +1,439 @@
+"""tcpdiag decode against Python's own protobuf, json, csv and ipaddress."""
+import csv
+import fcntl
+import io
+import ipaddress
+import json
+import os
+import pathlib
+import pty
+import random
+import struct
+import subprocess
+import termios
+import threading
+
+import pytest
+from proto import xtcp_flat_record_pb2 as pb
+
+# The folder with tcpdiag: as the makefile says, or by hand.
+TCPDIAG = pathlib.Path(os.environ.get("TCPDIAG_BIN") or os.environ["BUILD"]) / "tcpdiag"
+USAGE, DATA, SINK = 64, 65, 74
+FIELDS = list(pb.XtcpFlatRecord.DESCRIPTOR.fields)
+STATES = dict(enumerate(("ESTABLISHED SYN_SENT SYN_RECV FIN_WAIT1 FIN_WAIT2 TIME_WAIT CLOSE CLOSE_WAIT LAST_ACK LISTEN "
+                         "CLOSING NEW_SYN_RECV BOUND_INACTIVE").split(), 1))
+PREFIXES = {"congestion_algorithm_enum": "CONGESTION_ALGORITHM_", "record_kind": "RECORD_KIND_",
+            "snapshot_way": "SNAPSHOT_WAY_", "snapshot_outcome": "SNAPSHOT_OUTCOME_"}
+ADDRESSES = ("inet_diag_msg_socket_source", "inet_diag_msg_socket_destination")
+
+
+def run(*words, data=b"", code=0, **more):
+    done = subprocess.run([TCPDIAG, "decode", *words], input=data, capture_output=True, check=False, timeout=120, **more)
+    assert done.returncode == code, done.stderr.decode()
+    if code == 0:
+        assert done.stderr == b""
+    return done
+
+
+def varint(value):
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7f | 0x80)
+        value >>= 7
+    return bytes(out + bytes([value]))
+
+
+def framed(message):
+    packed = message.SerializeToString(deterministic=True)
+    return varint(len(packed)) + packed
+
+
+def delimited(records):
+    return b"".join(map(framed, records))
+
+
+def lines(done):
+    # Not splitlines(), to which more than a newline ends a line.
+    *found, last = done.stdout.decode().split("\n")
+    assert last == "", "the last line is whole"
+    return [json.loads(line) for line in found]
+
+
+# --- random records, and what they have to become ---------------------------
+
+def some_text(chance):
+    alphabet = 'abc "\\\t\n\r,;/\x01\x1f\x7fäß€漢😀\u2028\ufeff'
+    return "".join(chance.choice(alphabet) for _ in range(chance.randrange(12)))
+
+
+def some_address(chance):
+    special = [bytes(16), bytes(15) + b"\1", bytes(10) + b"\xff\xff" + chance.randbytes(4), bytes(12) + chance.randbytes(4),
+               b"\xff" * 16, b"\xfe\x80" + bytes(6) + chance.randbytes(8)]
+    # Groups that are often zero, so that runs of every place and length come.
+    groups = b"".join(chance.choice((b"\0\0", b"\0\0", b"\0" + chance.randbytes(1), chance.randbytes(2))) for _ in range(8))
+    return chance.choice([*special, groups, groups, chance.randbytes(16)])
+
+
+def some_value(chance, field):
+    if field.name in ADDRESSES:
+        return some_address(chance)
+    if field.type == field.TYPE_STRING:
+        return some_text(chance)
+    if field.type == field.TYPE_ENUM:
+        return chance.choice([v.number for v in field.enum_type.values] + [77])
+    bits = {field.TYPE_UINT32: 32, field.TYPE_UINT64: 64, field.TYPE_INT64: 63}[field.type]
+    return chance.getrandbits(bits) >> chance.randrange(bits)
+
+
+def some_record(chance):
+    """A record as another program could write it: only what is written is there."""
+    record = pb.XtcpFlatRecord()
+    for field in chance.sample(FIELDS, chance.randrange(1, len(FIELDS) + 1)):
+        if field.name not in ("attributes_present", "record_kind"):
+            setattr(record, field.name, some_value(chance, field))
+    record.timestamp_ns = 1 + chance.getrandbits(60)
+    record.inet_diag_msg_family = chance.choice([2, 10])
+    record.inet_diag_msg_state = chance.randrange(1, 16)
+    return record
+
+
+def address_text(family, address):
+    if family == 2:
+        return str(ipaddress.IPv4Address(address[:4]))
+    value = ipaddress.IPv6Address(address)
+    return f"::ffff:{value.ipv4_mapped}" if value.ipv4_mapped else str(value)
+
+
+def shown(record, field):
+    value = getattr(record, field.name)
+    if field.name in ADDRESSES:
+        return address_text(record.inet_diag_msg_family, value)
+    if field.name.endswith("_state") and field.name in ("inet_diag_msg_state", "tcp_info_state"):
+        return STATES.get(value, value)
+    if field.name in PREFIXES:
+        known = field.enum_type.values_by_number.get(value)
+        name = known.name.removeprefix(PREFIXES[field.name]).lower() if known else value
+        return 0 if name == "unspecified" else name
+    return value
+
+
+def expected(record):
+    return {field.name: shown(record, field) for field, _ in record.ListFields()}
+
+
+@pytest.fixture(scope="module")
+def records():
+    chance = random.Random(20)
+    return [some_record(chance) for _ in range(4000)]
+
+
+def test_jsonl_is_what_python_reads(records):
+    """Every field of every record, by its name, in order, as the right type."""
+    done = run("--format", "jsonl", "-", data=delimited(records))
+    found = lines(done)
+    assert len(found) == len(records)
+    for ours, record in zip(found, records):
+        theirs = expected(record)
+        assert ours == theirs
+        assert list(ours) == list(theirs)
+        for name, value in theirs.items():
+            assert type(ours[name]) is type(value), name
+
+
+def test_addresses_as_rfc_5952():
+    """Tens of thousands of addresses, as Python's ipaddress writes them."""
+    chance = random.Random(21)
+    many = [pb.XtcpFlatRecord(timestamp_ns=1, inet_diag_msg_family=10, inet_diag_msg_socket_source=some_address(chance),
+                              inet_diag_msg_socket_destination=some_address(chance)) for _ in range(15000)]
+    for ours, record in zip(lines(run("--format", "jsonl", "-", data=delimited(many))), many, strict=True):
+        for name in ADDRESSES:
+            assert ours[name] == address_text(10, getattr(record, name))
+
+
+@pytest.mark.parametrize("form", ["csv", "tsv"])
+def test_separated_is_what_python_reads(records, form):
+    """The same values as jsonl's, in a row under their names."""
+    names = [field.name for field in FIELDS]
+    done = run("--format", form, "--columns", ",".join(names), "-", data=delimited(records))
+    if form == "csv":
+        rows = list(csv.DictReader(io.StringIO(done.stdout.decode(), newline="")))
+    else:
+        escapes = {"\\": "\\", "t": "\t", "n": "\n", "r": "\r", "b": "\b", "f": "\f", "0": "\0"}
+
+        def unescaped(cell):
+            parts = iter(cell)
+            return "".join(escapes[next(parts)] if c == "\\" else c for c in parts)
+
+        first, *rest = (line.split("\t") for line in done.stdout.decode().removesuffix("\n").split("\n"))
+        rows = [dict(zip(first, map(unescaped, cells), strict=True)) for cells in rest]
+    assert len(rows) == len(records)
+    for row, record in zip(rows, records):
+        assert {name: cell for name, cell in row.items() if cell} == \
+            {name: str(value) for name, value in expected(record).items()}
+
+
+def ours(**more):
+    """A socket's record as tcpdiag writes it: zeros left out, attributes said."""
+    return pb.XtcpFlatRecord(timestamp_ns=1, netns="web", attributes_present=1 << 0 | 1 << 15, inet_diag_msg_family=2,
+                             inet_diag_msg_state=1, **more)
+
+
+def test_a_zero_that_came_is_printed_and_what_did_not_come_is_absent():
+    """Unset is not zero."""
+    found, = lines(run("--format", "jsonl", "-", data=framed(ours())))
+    assert found["mark"] == 0 and found["inet_diag_msg_uid"] == 0 and found["record_kind"] == "socket"
+    assert found["inet_diag_msg_socket_source"] == "0.0.0.0"
+    assert "traffic_class" not in found and "tcp_info_rtt" not in found and "hostname" not in found
+    text = run("--format", "csv", "--columns", "mark,traffic_class", "-", data=framed(ours())).stdout
+    assert text == b"mark,traffic_class\n0,\n"
+
+
+def test_strings_that_are_not_utf8_are_replaced():
+    """No input makes JSON that is none; what was wrong is seen."""
+    bad = b"\xf0\x01" + b"a\xffb\xc3"  # label is field 50: tag 0x192
+    packed = b"\x92\x03" + varint(len(bad)) + bad
+    done = run("--format", "jsonl", "-", data=varint(len(packed)) + packed)
+    assert lines(done) == [{"label": "\ufffd\x01a\ufffdb\ufffd"}]
+
+
+# --- files -------------------------------------------------------------------
+
+def ends(count):
+    return pb.XtcpFlatRecord(timestamp_ns=9, record_kind="RECORD_KIND_SNAPSHOT_END", snapshot_way="SNAPSHOT_WAY_WALK",
+                             snapshot_published=count)
+
+
+def test_snapshot_ends_only_where_they_can_be_told_apart():
+    """jsonl and protobuf have them; table, csv, tsv and protobufList never do."""
+    data = delimited([ours(mark=1), ends(1)])
+    assert [r["record_kind"] for r in lines(run("--format", "jsonl", "-", data=data))] == ["socket", "snapshot_end"]
+    assert run("--format", "protobuf", "-", data=data).stdout == data
+    for form in ("table", "csv", "tsv"):
+        assert len(run("--format", form, "-", data=data).stdout.splitlines()) == 2
+    envelope = run("--format", "protobufList", "-", data=data).stdout
+    assert envelope == framed(pb.Envelope(row=[ours(mark=1)]))
+
+
+def test_round_trips(records):
+    """protobuf to protobuf is the same bytes; through protobufList nothing is lost."""
+    data = delimited(records)
+    assert run("--format", "protobuf", "-", data=data).stdout == data
+    envelopes = run("--format", "protobufList", "-", data=data).stdout
+    assert run("--format", "protobuf", "-", data=envelopes).stdout == data
+    assert run("--format", "protobuf", "--input", "protobufList", "-", data=envelopes).stdout == data
+
+
+def test_order_of_fields_becomes_canonical():
+    """Identity stands first in our files; decode writes fields in ascending order."""
+    record = ours(mark=3, snapshot_sequence=4)
+    identity = pb.XtcpFlatRecord(netns_cookie=5, hostname="h")
+    packed = identity.SerializeToString() + record.SerializeToString()
+    record.MergeFrom(identity)
+    assert run("--format", "protobuf", "-", data=varint(len(packed)) + packed).stdout == framed(record)
+
+
+def test_many_envelopes_and_empty_ones(records):
+    """A file of protobufList is one Envelope after the other."""
+    data = b"".join(framed(pb.Envelope(row=records[i:i + 300])) for i in range(0, 1200, 300)) + framed(pb.Envelope())
+    assert run("--format", "protobuf", "-", data=data).stdout == delimited(records[:1200])
+
+
+def test_fields_of_a_newer_version_are_kept():
+    """A record with fields that this version does not know is still a record."""
+    packed = ours().SerializeToString() + varint(3000 << 3) + b"\x2a"
+    data = varint(len(packed)) + packed
+    assert run("--format", "protobuf", "-", data=data).stdout == data
+
+
+def test_an_empty_file_has_no_records(tmp_path):
+    (tmp_path / "empty").touch()
+    assert run(tmp_path / "empty").stdout == b""
+
+
+@pytest.mark.parametrize("form", ["protobuf", "protobufList"])
+def test_cut_at_every_byte(tmp_path, form):
+    """What is whole is printed; then one line names the file and the place."""
+    whole = [ours(mark=i, hostname="h" * 20) for i in range(4)]
+    frames = [framed(r) for r in whole] if form == "protobuf" else [framed(pb.Envelope(row=whole[i:i + 2])) for i in (0, 2)]
+    data = b"".join(frames)
+    good = {len(b"".join(frames[:i])) for i in range(len(frames) + 1)}
+    file = tmp_path / "cut"
+    for cut in range(len(data) + 1):
+        file.write_bytes(data[:cut])
+        done = run("--format", "jsonl", file, code=0 if cut in good else DATA)
+        found = lines(done)
+        assert [r["mark"] for r in found] == list(range(len(found)))
+        if cut in good:
+            continue
+        said, = done.stderr.decode().splitlines()
+        assert str(file) in said and "offset " in said and "cut short" in said
+        # The next record was not whole.
+        assert len(delimited(whole[:len(found)])) <= cut < len(delimited(whole[:len(found) + 1])) + 8
+
+
+FOREIGN = {
+    "text": b"This is a text of some length, and no file of records.\n" * 100,
+    "pcap": bytes.fromhex("d4c3b2a1020004000000000000000000ffff000071000000") + bytes(200),
+    "zeros": bytes(1000),
+    "ones": b"\xff" * 1000,
+    "random": random.Random(1).randbytes(5000),
+    "gzip": b"\x1f\x8b\x08\x00" + random.Random(2).randbytes(500),
+    "json": b'{"netns":"default"}\n' * 50,
+    "unknown fields only": b"\x04\x98\xf4\x01\x05",
+    "huge length": varint(2 ** 40) + b"\x08\x01",
+    "a string with a NUL": b"\x06\x92\x03\x03a\0b",
+    "address of 4 bytes": b"\x07\xfa\x3e\x04abcd",
+    "other field in Envelope": b"\x04\x52\x00\x58\x01",
+    "row beyond its Envelope": b"\x04\x52\x30\x08\x01" + bytes(100),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_foreign_file(tmp_path, name):
+    """One line with the file and the offset, and nothing that looks like a record."""
+    file = tmp_path / "foreign"
+    file.write_bytes(FOREIGN[name])
+    done = run("--format", "jsonl", file, code=DATA)
+    said, = done.stderr.decode().splitlines()
+    assert f"{file}: offset 0: not a" in said or f"{file}: offset 1: not a" in said or "offset 3: not a" in said
+    assert done.stdout == b""
+
+
+def test_garbage_behind_good_records(tmp_path):
+    """The offset is that of the first thing that is no record."""
+    good = delimited([ours(mark=1), ours(mark=2)])
+    (tmp_path / "mixed").write_bytes(good + b"garbage, clearly" * 10)
+    done = run("--format", "jsonl", tmp_path / "mixed", code=DATA)
+    assert [r["mark"] for r in lines(done)] == [1, 2]
+    assert f"offset {len(good)}: not a" in done.stderr.decode()
+
+
+def test_the_wrong_input_is_said(tmp_path):
+    """A file of one form read as the other is refused, not misread."""
+    run("--input", "protobufList", "-", data=delimited([ours()]), code=DATA)
+    run("--input", "protobuf", "-", data=framed(pb.Envelope(row=[ours()])), code=DATA)
+
+
+def test_mutated_files_never_break_the_output(records):
+    """Whatever is in a file: every line is JSON, and the end is one of two."""
+    chance = random.Random(22)
+    good = delimited(records[:6])
+    for _ in range(150):
+        data = bytearray(good)
+        for _ in range(chance.randrange(1, 5)):
+            data[chance.randrange(len(data))] = chance.randrange(256)
+        done = subprocess.run([TCPDIAG, "decode", "--format", "jsonl", "-"], input=bytes(data), capture_output=True,
+                              check=False, timeout=60)
+        assert done.returncode in (0, DATA), done.stderr.decode()
+        assert len(done.stderr.splitlines()) == (done.returncode == DATA)
+        lines(done)
+
+
+# --- how it is called --------------------------------------------------------
+
+@pytest.mark.parametrize("words, named", [
+    (["--format", "yaml", "-"], ["yaml", "jsonl", "protobufList"]),
+    (["--input", "xml", "-"], ["xml"]),
+    (["--format", "csv", "--columns", "netns,colour", "-"], ["colour", "tcpdiag-record(7)"]),
+    (["--format", "table", "--columns", "colour", "-"], ["colour", "local, peer"]),
+    (["--format", "csv", "--columns", "netns,,mark", "-"], ["empty"]),
+    (["--format", "jsonl", "--columns", "netns", "-"], ["jsonl", "--columns"]),
+    ([], ["FILE"]),
+    (["a", "b"], ["FILE"]),
+    (["--colour", "-"], ["colour"]),
+])
+def test_usage(words, named):
+    done = run(*words, code=USAGE)
+    assert done.stdout == b""
+    assert all(word in done.stderr.decode() for word in named), done.stderr.decode()
+
+
+def test_help():
+    text = run("--help").stdout.decode()
+    assert all(word in text for word in ("usage: tcpdiag decode", "jsonl", "protobufList", "--columns", "--input"))
+    assert all(len(line) <= 80 for line in text.splitlines())
+
+
+def test_a_file_that_cannot_be_read(tmp_path):
+    for path in (tmp_path / "none", tmp_path):
+        done = run(path, code=DATA)
+        said, = done.stderr.decode().splitlines()
+        assert str(path) in said
+
+
+@pytest.mark.parametrize("form", ["jsonl", "protobuf", "table", "csv"])
+def test_a_full_disk(records, form):
+    """One line, and the exit code that says it was the output."""
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([TCPDIAG, "decode", "--format", form, "-"], input=delimited(records), stdout=full,
+                              stderr=subprocess.PIPE, check=False, timeout=60)
+    assert done.returncode == SINK
+    assert len(done.stderr.splitlines()) == 1 and b"No space left" in done.stderr
+
+
+def test_a_closed_pipe(tmp_path, records):
+    """A reader that goes away ends it, with one line."""
+    (tmp_path / "file").write_bytes(delimited(records) * 5)
+    reading, writing = os.pipe()
+    with subprocess.Popen([TCPDIAG, "decode", "--format", "jsonl", tmp_path / "file"], stdout=writing,
+                          stderr=subprocess.PIPE) as process:
+        os.close(writing)
+        assert os.read(reading, 1) == b"{"
+        os.close(reading)
+        said = process.stderr.read().splitlines()
+        assert process.wait(60) == SINK
+    assert len(said) == 1 and b"pipe" in said[0].lower()
+
+
+def test_a_live_pipe_is_not_held_back():
+    """What has come is printed while more is waited for."""
+    with subprocess.Popen([TCPDIAG, "decode", "--format", "jsonl", "-"], stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE) as process:
+        for mark in range(3):
+            process.stdin.write(framed(ours(mark=mark)))
+            process.stdin.flush()
+            assert json.loads(process.stdout.readline())["mark"] == mark
+        process.stdin.close()
+        assert process.wait(60) == 0
+
+
+def test_memory_is_bounded():
+    """A stream of any length goes through a few megabytes."""
+    chunk = delimited([ours(mark=i, hostname="h" * 200) for i in range(5000)])
+    with subprocess.Popen([TCPDIAG, "decode", "--format", "protobuf", "-"], stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE) as process:
+        def feed():
+            for _ in range(60):
+                process.stdin.write(chunk)
+            process.stdin.close()
+
+        feeder = threading.Thread(target=feed)
+        feeder.start()
+        seen, peak = 0, 0
+        while data := process.stdout.read(1 << 20):
+            seen += len(data)
+            if status := [line for line in pathlib.Path(f"/proc/{process.pid}/status").read_text().splitlines()
+                          if line.startswith("VmData")]:
+                peak = max(peak, int(status[0].split()[1]))
+        feeder.join()
+        assert process.wait(60) == 0
+    assert seen == 60 * len(chunk)
+    if os.environ.get("TCPDIAG_MODE") != "asan":  # which keeps what is freed
+        assert peak < 16 * 1024
+
+
+def test_table_on_a_terminal_is_the_default():
+    """In front of a person it is a table as wide as the screen."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 25, 60, 0, 0))
+    data = delimited([ours(inet_diag_msg_socket_source_port=22)])
+    done = subprocess.run([TCPDIAG, "decode", "-"], input=data, stdout=slave, stderr=subprocess.PIPE, check=False, timeout=60)
+    os.close(slave)
+    text = os.read(master, 65536).decode().replace("\r\n", "\n")
+    os.close(master)
+    assert done.returncode == 0
+    header, row = text.splitlines()
+    assert header.split()[:4] == ["NETNS", "STATE", "LOCAL", "PEER"]
+    assert row.split() == ["web", "ESTABLISHED", "0.0.0.0:22", "0.0.0.0:*", "-", "-"]
+    assert max(map(len, (header, row))) <= 60
+    assert lines(run("-", data=data))[0]["netns"] == "web", "and jsonl where nobody looks"
