@@ -329,13 +329,13 @@ drain_rest(struct drain_ring *r)
 }
 
 /*
- * A collector never waits for room while less than half of its ring is held,
- * since it asks for half at most.  So this is when it may wait, or will soon.
+ * A collector asks for half of its ring at most, so it never waits for room
+ * while less than the other half is held.  This is when it may, or will soon.
  */
 static void
 drain_hasten(struct drain_ring *r)
 {
-	if (ring_held(&r->consumer) > r->consumer.size / 2)
+	if (r->consumer.position - r->consumer.released > r->consumer.size / 2)
 		delivery_flush(r->drain->options.delivery);
 }
 
