@@ -1,0 +1,203 @@
+/*
+ * The filters, loaded for real in a child: what is allowed goes on, an unknown
+ * call does not exist, and what is never allowed ends the process.
+ */
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "collector/collector.h"
+#include "common/exit.h"
+#include "seccomp/sandbox.h"
+
+enum { ALLOWED = 1, ABSENT = 2 };	/* exit codes of a probe's child */
+
+#if defined(__SANITIZE_ADDRESS__)
+enum { SANITIZED = 1 };		/* its run-time may do more: see collector.policy */
+#else
+enum { SANITIZED = 0 };
+#endif
+
+static struct msghdr pinned, another;
+
+static int
+enter_collector(void)
+{
+	const uint64_t values[SANDBOX_VALUES] = {
+		[SANDBOX_NETLINK_FD] = COLLECTOR_FD_NETLINK,
+		[SANDBOX_LAST_CHANNEL_FD] = COLLECTOR_FD_DOORBELL,
+		[SANDBOX_PINNED_MESSAGE] = (uintptr_t)&pinned,
+	};
+	struct sock_fprog program;
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == -1 || sandbox_compile(&sandbox_collector, values, &program) == -1)
+		return -1;
+	return sandbox_load(&program, NULL);
+}
+
+static int
+enter_shipper(void)
+{
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == -1 ? -1 : sandbox_enter(&sandbox_shipper);
+}
+
+static int
+enter_namespacer(void)
+{
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == -1 ? -1 : sandbox_enter(&sandbox_namespacer);
+}
+
+/* How a call ends under a filter: ALLOWED, ABSENT or EXIT_CODE_SANDBOX. */
+static int
+probe(int (*enter)(void), long number, const unsigned long arguments[6])
+{
+	pid_t child = fork();
+	int status;
+
+	if (child == 0) {
+		int quiet = open("/dev/null", O_WRONLY);
+
+		dup2(quiet, STDERR_FILENO);
+		if (enter() == -1)
+			_exit(100);
+		errno = 0;
+		syscall(number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4], arguments[5]);
+		_exit(errno == ENOSYS ? ABSENT : ALLOWED);
+	}
+	assert_int_not_equal(child, -1);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
+struct verdict {
+	long		number;
+	unsigned long	arguments[6];
+	int		expected;
+	bool		sanitizer;	/* allowed to sanitizers' run-time */
+};
+
+static void
+check_verdicts(int (*enter)(void), const struct verdict *verdicts, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		int got;
+
+		if (SANITIZED && verdicts[i].sanitizer)
+			continue;
+		got = probe(enter, verdicts[i].number, verdicts[i].arguments);
+		if (got != verdicts[i].expected)
+			fail_msg("row %zu, call %ld: %d instead of %d", i, verdicts[i].number, got, verdicts[i].expected);
+	}
+}
+
+#define HIGH	(1UL << 32)	/* bits that a filter of 32 bits would not see */
+
+static void
+test_collector(void **state)
+{
+	const struct timespec now = { 0 };
+	const struct verdict verdicts[] = {
+		/* its one request, on its one socket, without flags */
+		{ SYS_sendmsg, { COLLECTOR_FD_NETLINK, (unsigned long)&pinned, 0 }, ALLOWED, false },
+		{ SYS_sendmsg, { COLLECTOR_FD_NETLINK, (unsigned long)&another, 0 }, EXIT_CODE_SANDBOX, false },
+		{ SYS_sendmsg, { COLLECTOR_FD_NETLINK, (unsigned long)&pinned + HIGH, 0 }, EXIT_CODE_SANDBOX, false },
+		{ SYS_sendmsg, { COLLECTOR_FD_NETLINK, (unsigned long)&pinned, MSG_OOB }, EXIT_CODE_SANDBOX, false },
+		{ SYS_sendmsg, { COLLECTOR_FD_CONTROL, (unsigned long)&pinned, 0 }, EXIT_CODE_SANDBOX, false },
+		{ SYS_sendmsg, { COLLECTOR_FD_NETLINK + HIGH, (unsigned long)&pinned, 0 }, EXIT_CODE_SANDBOX, false },
+		/* its channels, to no address */
+		{ SYS_sendto, { COLLECTOR_FD_CONTROL, 0, 0, 0, 0, 0 }, ALLOWED, false },
+		{ SYS_sendto, { COLLECTOR_FD_DOORBELL, 0, 0, 0, 0, 0 }, ALLOWED, false },
+		{ SYS_sendto, { COLLECTOR_FD_NETLINK, 0, 0, 0, 0, 0 }, EXIT_CODE_SANDBOX, false },
+		{ SYS_sendto, { COLLECTOR_FD_CONTROL, 0, 0, 0, 1, 0 }, EXIT_CODE_SANDBOX, false },
+		{ SYS_sendto, { COLLECTOR_FD_CONTROL + HIGH, 0, 0, 0, 0, 0 }, EXIT_CODE_SANDBOX, false },
+		{ SYS_ppoll, { 0, 0, (unsigned long)&now, 0, 0 }, ALLOWED, false },
+		{ SYS_pread64, { 4, 0, 0, 0 }, ALLOWED, false },
+		{ SYS_recvfrom, { 0, 0, 0, MSG_DONTWAIT, 0, 0 }, ALLOWED, false },
+		/* what nobody listed does not exist */
+		{ SYS_getcwd, { 0 }, ABSENT, false },
+		{ SYS_write, { 0, 0, 0 }, ABSENT, true },
+		{ 999, { 0 }, ABSENT, false },
+		/* what it must never do */
+		{ SYS_execve, { 0 }, EXIT_CODE_SANDBOX, false },
+		{ SYS_socket, { AF_NETLINK, SOCK_RAW, 0 }, EXIT_CODE_SANDBOX, false },
+		{ SYS_setns, { 0 }, EXIT_CODE_SANDBOX, false },
+		{ SYS_mprotect, { (unsigned long)&pinned & ~4095UL, 4096, PROT_READ | PROT_WRITE }, EXIT_CODE_SANDBOX, true },
+		{ SYS_mmap, { 0, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1UL, 0 }, EXIT_CODE_SANDBOX, true },
+		{ SYS_kill, { 1, 0 }, EXIT_CODE_SANDBOX, true },
+		{ SYS_openat, { AT_FDCWD, 0, 0 }, EXIT_CODE_SANDBOX, true },
+		{ SYS_io_uring_setup, { 0 }, EXIT_CODE_SANDBOX, false },
+		{ SYS_rt_sigaction, { SIGSYS, 0, 0, 8 }, EXIT_CODE_SANDBOX, true },
+		{ SYS_prlimit64, { 0 }, EXIT_CODE_SANDBOX, false },
+	};
+
+	(void)state;
+	check_verdicts(enter_collector, verdicts, sizeof(verdicts) / sizeof(verdicts[0]));
+}
+
+static void
+test_daemons(void **state)
+{
+	static const struct verdict both[] = {
+		{ SYS_execve, { 0 }, EXIT_CODE_SANDBOX, false },
+		{ SYS_ptrace, { PTRACE_PEEKDATA, 1 }, EXIT_CODE_SANDBOX, false },
+		{ SYS_bpf, { 0 }, EXIT_CODE_SANDBOX, false },
+		{ SYS_io_uring_setup, { 0 }, EXIT_CODE_SANDBOX, false },
+		{ SYS_init_module, { 0 }, EXIT_CODE_SANDBOX, false },
+		{ SYS_mount, { 0 }, EXIT_CODE_SANDBOX, false },
+		{ SYS_getpid, { 0 }, ALLOWED, false },
+		{ SYS_socket, { AF_INET, SOCK_STREAM, 0 }, ALLOWED, false },
+	};
+	static const struct verdict shipper[] = { { SYS_setns, { -1UL, CLONE_NEWNET }, EXIT_CODE_SANDBOX, false } };
+	static const struct verdict namespacer[] = { { SYS_setns, { -1UL, CLONE_NEWNET }, ALLOWED, false } };
+
+	(void)state;
+	check_verdicts(enter_shipper, both, sizeof(both) / sizeof(both[0]));
+	check_verdicts(enter_namespacer, both, sizeof(both) / sizeof(both[0]));
+	check_verdicts(enter_shipper, shipper, 1);
+	check_verdicts(enter_namespacer, namespacer, 1);
+}
+
+static void
+test_names(void **state)
+{
+	char buffer[32];
+
+	(void)state;
+	assert_string_equal(sandbox_call_name(SYS_openat, 0xc000003e, buffer, sizeof(buffer)),
+#if defined(__x86_64__)
+	    "openat");
+#else
+	    buffer);
+#endif
+	assert_string_equal(sandbox_call_name(99999, 0xc000003e, buffer, sizeof(buffer)), "call 99999");
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_collector),
+		cmocka_unit_test(test_daemons),
+		cmocka_unit_test(test_names),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
