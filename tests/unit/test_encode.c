@@ -99,10 +99,13 @@ test_tcp_info_of_every_length(void **state)
 		_Alignas(8) char buffer[SIZE];
 		struct nlmsghdr *message = message_new(buffer);
 		XtcpFlatRecord__V1__XtcpFlatRecord *record;
-		uint8_t info[320];
+		uint8_t info[320], behind[255];
 
 		memset(info, 0x11, sizeof(info));
+		memset(behind, 0x22, sizeof(behind));
 		mnl_attr_put(message, INET_DIAG_INFO, length, info);
+		mnl_attr_put(message, INET_DIAG_SKMEMINFO, sizeof(behind), behind);
+		mnl_attr_put(message, INET_DIAG_BBRINFO, sizeof(behind), behind);
 		record = encode(message);
 		assert_non_null(record);
 		assert_int_equal(record->tcp_info_length, length);
