@@ -357,6 +357,20 @@ shipper_event_message(int severity, const char *message)
 	log_at(severity >= EVENT_LOG_WARN ? LOG_LEVEL_WARNING : LOG_LEVEL_DEBUG, "libevent: %s", message);
 }
 
+/* What whoever started it forgot to close is not for a process that reads what others wrote. */
+static void
+shipper_close_inherited(const struct shipper *s)
+{
+	unsigned int first = STDERR_FILENO + 1;
+
+	if (s->parent >= (int)first) {
+		if (s->parent > (int)first)
+			(void)close_range(first, (unsigned int)s->parent - 1, 0);
+		first = (unsigned int)s->parent + 1;
+	}
+	(void)close_range(first, UINT_MAX, 0);
+}
+
 /* A ring is one descriptor for as long as it lives. */
 static void
 shipper_raise_descriptors(void)
@@ -547,6 +561,7 @@ shipper_run(struct shipper *s)
 {
 	int code;
 
+	shipper_close_inherited(s);
 	shipper_raise_descriptors();
 	event_set_log_callback(shipper_event_message);
 	s->base = event_base_new();
