@@ -2,6 +2,7 @@
 #include <event2/event.h>
 
 #include <assert.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -112,7 +113,7 @@ delivery_delivered(struct delivery *d)
 	d->options.books->bytes += delivery_bytes(d, batch)->length;
 	d->options.books->batches++;
 	if (d->backoff > 0)
-		log_notice("%s takes records again", d->options.target);
+		log_limited(LOG_LEVEL_NOTICE, "%s takes records again", d->options.target);
 	d->backoff = 0;
 	d->held -= batch->rows;
 	d->is_formed = false;
@@ -163,11 +164,13 @@ delivery_retry(struct delivery *d, const char *why)
 		d->backoff = wait;
 	d->refused = true;
 	delivery_arm(d->retry, wait);
+	/* The first of a row has a limit of its own, so that a long one does not hide the next. */
 	if (first)
-		log_warning("%s; %llu records are held, next try in %.1f s", why, (unsigned long long)d->held,
+		log_limited(LOG_LEVEL_WARNING, "%s; %" PRIu64 " records are held, next try in %.1f s", why, d->held,
 		    (double)wait / (double)SECOND);
 	else
-		log_limited(LOG_LEVEL_WARNING, "%s; next try in %.1f s", why, (double)wait / (double)SECOND);
+		log_limited(LOG_LEVEL_WARNING, "%s; still %" PRIu64 " records are held, next try in %.1f s", why, d->held,
+		    (double)wait / (double)SECOND);
 }
 
 static void

@@ -1,5 +1,6 @@
 /* From the configuration to what is run: see settings.h. */
 #include <sys/ioctl.h>
+#include <sys/un.h>
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -86,6 +87,17 @@ settings_check_columns(const struct settings *settings, const struct config *con
 }
 
 static const char *
+settings_check_socket(const struct config *config, char *error, size_t size)
+{
+	const size_t most = sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1;
+
+	if (config->socket[0] == '/' && strlen(config->socket) <= most)
+		return NULL;
+	snprintf(error, size, "'%s' is no absolute path of at most %zu bytes", config->socket, most);
+	return "socket";
+}
+
+static const char *
 settings_check_strings(const struct config *config, char *error, size_t size)
 {
 	const struct {
@@ -119,7 +131,8 @@ settings_resolve(struct settings *settings, const struct config *config, char *e
 		return "sink";
 	if ((key = settings_resolve_format(settings, config, error, size)) != NULL ||
 	    (key = settings_resolve_snapshot_ends(settings, config, error, size)) != NULL ||
-	    (key = settings_check_columns(settings, config, error, size)) != NULL)
+	    (key = settings_check_columns(settings, config, error, size)) != NULL ||
+	    (key = settings_check_socket(config, error, size)) != NULL)
 		return key;
 	return settings_check_strings(config, error, size);
 }

@@ -164,6 +164,10 @@ shipper_reopen(struct shipper *s, int fd)
 {
 	char error[CONFIG_ERROR_MAX];
 
+	if (s->settings.sink->reopen == NULL) {
+		log_info("%s: is nothing that can be opened anew", s->config.sink);
+		return;
+	}
 	notify_reloading();
 	if (delivery_reopen(s->delivery, fd, error, sizeof(error)) == -1)
 		log_error("%s; what was open before stays open", error);
@@ -421,8 +425,10 @@ shipper_open_sink(struct shipper *s, char *error, size_t size)
 		.framing = s->settings.format->text ? SINK_LINES : SINK_DELIMITED,
 	};
 
-	if (options.format_state == NULL)
+	if (options.format_state == NULL) {
+		log_error("%s", error);
 		return EXIT_CODE_CONFIG;
+	}
 	s->delivery = delivery_new(&options);
 	if (s->parent != -1 && s->settings.sink->reopen != NULL && (sink.fd = shipper_await_file(s)) == -1)
 		return EXIT_CODE_PEER;
