@@ -110,6 +110,7 @@ test_plain(void **state)
 		assert_int_equal(channel_receive(pair->ends[1], types, &message), CHANNEL_OK);
 		assert_int_equal(message.type, 1);
 		assert_int_equal(message.nfds, 0);
+		assert_int_equal(message.fds[0], -1);
 		assert_memory_equal(message.payload, payload, sizeof(payload));
 		assert_int_equal(channel_receive(pair->ends[1], types, &message), CHANNEL_OK);
 		assert_int_equal(message.type, 2);
@@ -181,7 +182,7 @@ test_closed(void **state)
 	assert_int_equal(channel_receive(pair->ends[1], all, &message), CHANNEL_OK);
 	assert_int_equal(channel_receive(pair->ends[1], all, &message), CHANNEL_CLOSED);
 	assert_int_equal(channel_receive(pair->ends[1], without_fds, &message), CHANNEL_CLOSED);
-	/* No signal: this process would be gone. */
+	/* An answer, and no signal. */
 	assert_int_equal(channel_send(pair->ends[1], &plain, payload, NULL), CHANNEL_CLOSED);
 	assert_int_equal(channel_send(pair->ends[1], &one_fd, payload, &pair->ends[1]), CHANNEL_CLOSED);
 }
@@ -337,6 +338,8 @@ test_credentials(void **state)
 	int on = 1;
 
 	assert_int_equal(setsockopt(pair->ends[1], SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)), 0);
+	assert_int_equal(channel_send(pair->ends[0], &plain, payload, NULL), CHANNEL_OK);
+	assert_int_equal(channel_receive(pair->ends[1], all, &message), CHANNEL_BROKEN);
 	assert_int_equal(channel_send(pair->ends[0], &one_fd, payload, pair->ends), CHANNEL_OK);
 	assert_int_equal(channel_receive(pair->ends[1], all, &message), CHANNEL_BROKEN);
 }

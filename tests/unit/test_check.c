@@ -213,7 +213,8 @@ test_owners(void **state)
 static void
 test_unknown_fields(void **state)
 {
-	static const uint64_t beyond[] = { RECORD_NUMBERS, 1U << 29, UINT32_MAX, UINT64_MAX >> 3 };
+	static const uint64_t beyond[] = { RECORD_NUMBERS, 1U << 29, UINT32_MAX, UINT64_MAX >> 3,
+	    (UINT64_C(1) << 32) + RECORD_N_mark };
 	uint32_t number;
 	size_t i;
 
@@ -310,6 +311,24 @@ test_varints_too_long(void **state)
 		add_varint(&draft, (uint64_t)cases[i].number << 3);
 		add_raw(&draft, cases[i].bytes, cases[i].length);
 		assert_field(cases[i].number, draft.bytes, draft.length, "varint");
+	}
+	(void)state;
+}
+
+static void
+test_string_lengths_too_long(void **state)
+{
+	static const struct { const char *bytes; size_t length; } cases[] = {
+		{ "\x81\x00" "a", 3 }, { "\x80\x00", 2 }, { "\x81", 1 }, { "\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02", 10 },
+	};
+	size_t i;
+
+	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct draft draft = { .length = 0 };
+
+		add_varint(&draft, RECORD_N_ulp_name << 3 | 2);
+		add_raw(&draft, cases[i].bytes, cases[i].length);
+		assert_bad(&draft, "varint");
 	}
 	(void)state;
 }
@@ -722,6 +741,7 @@ main(void)
 		cmocka_unit_test(test_wire_types),
 		cmocka_unit_test(test_order),
 		cmocka_unit_test(test_varints_too_long),
+		cmocka_unit_test(test_string_lengths_too_long),
 		cmocka_unit_test(test_tags_too_long),
 		cmocka_unit_test(test_cut),
 		cmocka_unit_test(test_nothing),

@@ -859,17 +859,25 @@ test_random_consumer(void **state)
 
 /* --- at the same time -------------------------------------------------- */
 
-static atomic_bool mutator_stop;
+struct mutator {
+	struct rig	*rig;
+	sem_t		 started;
+	atomic_bool	 stop;
+};
 
 /* Flips length and data bytes, and never the position, while they are consumed. */
 static void *
 mutator(void *context)
 {
-	struct rig *rig = context;
-	volatile uint8_t *bytes = rig->producer.data;
+	struct mutator *own = context;
+	volatile uint8_t *bytes = own->rig->producer.data;
 	uint64_t seed = 0x2545f4914f6cdd1d;
+	size_t i;
 
-	while (!atomic_load(&mutator_stop)) {
+	for (i = 0; i < SIZE; i++)
+		bytes[i] = (uint8_t)(1 + random_next(&seed) % 100);
+	sem_post(&own->started);
+	while (!atomic_load(&own->stop)) {
 		uint64_t number = random_next(&seed);
 
 		bytes[number % SIZE] = (uint8_t)(number >> 40 & 0x8f);
@@ -882,12 +890,14 @@ static void
 test_concurrent_mutator(void **state)
 {
 	struct rig *rig = *state;
+	struct mutator other = { .rig = rig };
 	uint64_t taken = 0;
 	unsigned int round;
 	pthread_t thread;
 
-	atomic_store(&mutator_stop, false);
-	assert_int_equal(pthread_create(&thread, NULL, mutator, rig), 0);
+	assert_int_equal(sem_init(&other.started, 0, 0), 0);
+	assert_int_equal(pthread_create(&thread, NULL, mutator, &other), 0);
+	sem_wait(&other.started);
 	for (round = 0; round < 20000; round++) {
 		/* The same memory again, with a position that can be. */
 		rig->consumer.dead = false;
@@ -895,8 +905,9 @@ test_concurrent_mutator(void **state)
 		atomic_store(&rig->producer.own->position, round + SIZE);
 		drain(&rig->consumer, &taken);
 	}
-	atomic_store(&mutator_stop, true);
+	atomic_store(&other.stop, true);
 	assert_int_equal(pthread_join(thread, NULL), 0);
+	sem_destroy(&other.started);
 	assert_in_range(taken, 1000, UINT64_MAX);
 }
 
