@@ -18,7 +18,7 @@ enum {
 	TABLE_GAP = 2,			/* blanks between two columns */
 	TABLE_PLAIN_MAX = TEXT_ADDRESS_MAX + 8,	/* of a cell that is no string: [address]:port */
 	TABLE_LEAST_ENDPOINT = 21,	/* of what is shortened, so much stays: any IPv4 one */
-	TABLE_LEAST_STRING = 7,
+	TABLE_LEAST_STRING = 12,
 };
 
 #define ELLIPSIS	"\xe2\x80\xa6"

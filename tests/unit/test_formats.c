@@ -724,7 +724,7 @@ test_table_fits_any_width(void **state)
 static void
 test_table_shortens_names_before_it_drops(void **state)
 {
-	struct run run = start("table", NULL, 84);
+	struct run run = start("table", NULL, 85);
 	Record record = busy();
 
 	record.netns = (char *)"cni-0b5a5e8c-aaaa-bbbb";
@@ -732,7 +732,7 @@ test_table_shortens_names_before_it_drops(void **state)
 	    (uint8_t[16]){ 192, 168, 100, 123 };
 	record.inet_diag_msg_socket_source_port = 43210;
 	assert_string_equal(table_line(&run, &record),
-	    "cni-0b5a5e\xe2\x80\xa6  ESTABLISHED  192.168.100.123:43210  192.168.100.123:443  0.045ms     10\n");
+	    "cni-0b5a5e8\xe2\x80\xa6  ESTABLISHED  192.168.100.123:43210  192.168.100.123:443  0.045ms     10\n");
 	end(&run);
 	run = start("table", "local,peer,cwnd", 51);
 	record.inet_diag_msg_family = 10;
@@ -745,11 +745,11 @@ test_table_shortens_names_before_it_drops(void **state)
 	assert_string_equal(table_line(&run, &record), "[aba\xe2\x80\xa6]:43210\n");
 	end(&run);
 	/* A number is shown whole or not at all. */
-	run = start("table", "netns,collector_epoch", 28);
+	run = start("table", "netns,collector_epoch", 33);
 	assert_string_equal(table_line(&run, &record), "cni-0b5a5e8c-aaaa-bbbb\n");
 	end(&run);
-	run = start("table", "netns,collector_epoch", 29);
-	assert_string_equal(table_line(&run, &record), "cni-0b\xe2\x80\xa6  18446744073709551615\n");
+	run = start("table", "netns,collector_epoch", 34);
+	assert_string_equal(table_line(&run, &record), "cni-0b5a5e8\xe2\x80\xa6  18446744073709551615\n");
 	end(&run);
 }
 
