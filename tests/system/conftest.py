@@ -73,7 +73,8 @@ def folder(base):
     path = base / harness.unique("f")
     path.mkdir()
     path.chmod(0o777)
-    return path
+    yield path
+    shutil.rmtree(path)
 
 
 @pytest.fixture(autouse=True)
@@ -89,15 +90,16 @@ def clean():
 
 
 @pytest.fixture
-def tcpdiag(clean, folder):
-    programs = harness.Tcpdiag(folder)
-    yield programs
-    programs.kill()
-
-
-@pytest.fixture
-def world(clean):
+def world(clean, folder):
     """Network namespaces."""
     made = harness.World()
     yield made
     made.end()
+
+
+@pytest.fixture
+def tcpdiag(world, folder):
+    """The programs; they end before the namespaces do."""
+    programs = harness.Tcpdiag(folder)
+    yield programs
+    programs.kill()

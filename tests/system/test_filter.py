@@ -22,7 +22,7 @@ def test_patterns_choose_namespaces(tcpdiag, world):
     assert tcpdiag.records("--netns", f"{stem}-nobody") == []
 
 
-@pytest.mark.parametrize("states", [["listen"], ["established"], ["time-wait"], ["syn-sent", "close-wait"], ["connected"]])
+@pytest.mark.parametrize("states", [["listening"], ["established"], ["time-wait"], ["syn-sent", "close-wait"], ["connected"]])
 def test_states_choose_sockets(tcpdiag, world, states):
     """--state takes ss's words and means the same by them."""
     namespace = world.named("-l", "established:count=3", "listen:family=6", "time-wait:count=2", "close-wait", "syn-sent")

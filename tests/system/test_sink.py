@@ -73,9 +73,9 @@ def test_a_header_for_each_new_file(tcpdiag, world, folder, form, delimiter):
 def small_disk(folder):
     mount = folder / "disk"
     mount.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k,mode=777", "tmpfs", mount], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=777", "tmpfs", mount], check=True)
     yield mount
-    subprocess.run(["umount", mount], check=True)
+    subprocess.run(["umount", "--lazy", mount], check=True)
 
 
 @pytest.mark.parametrize("form", ["jsonl", "protobuf"])
@@ -91,8 +91,8 @@ def test_full_disk(tcpdiag, world, small_disk, form):
     wait_for(lambda: str(path) in daemon.log(), 20, "an error about the file")
     assert "No space left" in daemon.log() or "full" in daemon.log()
     full = path.stat().st_size
-    assert len(records()) > 1
-    assert not path.read_bytes() or form == "protobuf" or path.read_bytes().endswith(b"\n")
+    assert len(records()) > 200
+    assert form == "protobuf" or path.read_bytes().endswith(b"\n")
     subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)
     wait_for(lambda: path.stat().st_size > full + 500000, 60, "more records")
     daemon.stop()
@@ -108,12 +108,12 @@ def test_full_disk(tcpdiag, world, small_disk, form):
 
 def test_once_on_a_full_disk(tcpdiag, world, small_disk):
     """--once does not hang for room that never comes: it says so and fails."""
-    namespace, path = world.named("-l", "established:count=500"), small_disk / "out"
+    namespace, path = world.named("-l", "established:count=1000"), small_disk / "out"
     done = tcpdiag.run("run", "--once", "--socket", tcpdiag.socket, "--netns", namespace.name, "--format", "jsonl",
                        "--sink", f"file:{path}", timeout=60)
     assert done.returncode == 74, f"exit {done.returncode}\n{done.stderr}"
     assert str(path) in done.stderr
-    assert path.read_bytes().endswith(b"\n")
+    assert path.read_bytes().endswith(b"\n") or not path.stat().st_size
     harness.parse_jsonl(path.read_text())
 
 
