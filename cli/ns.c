@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -17,6 +18,7 @@
 #include "common/config.h"
 #include "common/exit.h"
 #include "common/log.h"
+#include "common/utf8.h"
 #include "namespacer/discovery.h"
 #include "namespacer/netns.h"
 #include "namespacer/privilege.h"
@@ -77,9 +79,15 @@ ns_count(const struct netns *netns, struct sockstat *counts)
 	return true;
 }
 
+/* A holder's path is other people's; a name is clean already. */
 static void
-ns_print_json_string(const char *text)
+ns_print_json_string(const char *from)
 {
+	char clean[PATH_MAX];
+	const char *text = clean;
+
+	snprintf(clean, sizeof(clean), "%s", from);
+	utf8_clean(clean);
 	putchar('"');
 	for (; *text != '\0'; text++) {
 		if (*text == '"' || *text == '\\')
@@ -89,7 +97,6 @@ ns_print_json_string(const char *text)
 	putchar('"');
 }
 
-/* Names are valid UTF-8 without control bytes already. */
 static void
 ns_print_json(const struct netns *netns, const struct sockstat *counts, bool counted)
 {

@@ -576,7 +576,7 @@ shipper_run(struct shipper *s)
 	shipper_listen_to_signals(s);
 	if ((code = shipper_start(s)) != 0)
 		return code;
-	title_set("shipper: %s to %s", s->settings.format->name, s->config.sink);
+	title_set("tcpdiag: shipper, %s to %s", s->settings.format->name, s->config.sink);
 	log_info("%s: format %s to %s, listening on %s", version_text, s->settings.format->name, s->config.sink,
 	    s->config.socket);
 	notify_ready();

@@ -1,0 +1,164 @@
+/* Names and numbers that the namespacer makes of other people's words. */
+#include <sys/stat.h>
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "collector/sockstat.h"
+#include "namespacer/netns.h"
+#include "namespacer/states.h"
+
+static uint32_t
+mask(const char *one, const char *two)
+{
+	char *items[] = { (char *)one, (char *)two };
+	struct config_list names = { items, one == NULL ? 0 : two == NULL ? 1 : 2 };
+	char error[256];
+
+	return states_mask(&names, error, sizeof(error));
+}
+
+/* The numbers of include/net/tcp_states.h; ss -a is the witness of the default. */
+static void
+test_states(void **state)
+{
+	(void)state;
+	assert_int_equal(mask(NULL, NULL), 0xfff);
+	assert_int_equal(mask("all", NULL), 0xfff);
+	assert_int_equal(mask("established", NULL), 1 << 1);
+	assert_int_equal(mask("LISTEN", "time-wait"), 1 << 10 | 1 << 6);
+	assert_int_equal(mask("connected", NULL), 0xfff & ~(1 << 10 | 1 << 7));
+	assert_int_equal(mask("bound-inactive", NULL), 1 << 13);
+	assert_int_equal(mask("listening", "nonsense"), 0);
+}
+
+static struct netns *
+with_holder(const char *holder, enum netns_how how)
+{
+	struct netns *ns = calloc(1, sizeof(*ns));
+
+	assert_non_null(ns);
+	ns->inode = 7;
+	ns->how = how;
+	ns->holder = strdup(holder);
+	return ns;
+}
+
+static void
+name_is(struct netns *ns, const char *name, bool renamed)
+{
+	netns_choose_name(ns);
+	assert_string_equal(ns->name, name);
+	assert_int_equal(ns->renamed, renamed);
+}
+
+/* The mount's name, else the container's id, else the inode. */
+static void
+test_names(void **state)
+{
+	struct netns *ns = with_holder("/proc/1/ns/net", NETNS_PROCESS);
+
+	(void)state;
+	name_is(ns, "netns:[7]", false);
+	snprintf(ns->container, sizeof(ns->container), "0123abcd");
+	name_is(ns, "0123abcd", true);
+	name_is(ns, "0123abcd", false);
+	free(ns->holder);
+	ns->holder = strdup("/run/netns/bl\nue\xff");
+	ns->how = NETNS_MOUNT;
+	name_is(ns, "bl_ue_", true);
+	free(ns->holder);
+	free(ns);
+}
+
+static void
+test_the_own_namespace_is_the_default(void **state)
+{
+	struct stat st;
+	struct netns *ns;
+
+	(void)state;
+	netns_init();
+	assert_int_equal(stat("/proc/self/ns/net", &st), 0);
+	assert_int_equal(netns_inode_of("/proc/self/ns/net"), st.st_ino);
+	ns = netns_add("/proc/self/ns/net", st.st_ino, NETNS_PROCESS);
+	assert_non_null(ns);
+	assert_ptr_equal(netns_find(st.st_ino), ns);
+	assert_true(netns_held(ns));
+	netns_remove(ns);
+	assert_null(netns_find(st.st_ino));
+}
+
+/* Another inode, another kind of namespace, a plain file: never entered. */
+static void
+test_what_is_no_such_namespace(void **state)
+{
+	struct stat st;
+
+	(void)state;
+	netns_init();
+	assert_int_equal(stat("/proc/self/ns/net", &st), 0);
+	assert_null(netns_add("/proc/self/ns/net", st.st_ino + 1, NETNS_PROCESS));
+	assert_int_equal(errno, ESTALE);
+	assert_int_equal(stat("/proc/self/ns/mnt", &st), 0);
+	assert_null(netns_add("/proc/self/ns/mnt", st.st_ino, NETNS_MOUNT));
+	assert_int_equal(errno, ESTALE);
+	assert_int_equal(netns_inode_of("/dev/null"), 0);
+	assert_int_equal(errno, ENOTTY);
+	assert_int_equal(netns_inode_of("/nonexistent"), 0);
+	assert_int_equal(errno, ENOENT);
+}
+
+static int
+file_with(const char *text)
+{
+	char path[] = "/tmp/tcpdiag-test-XXXXXX";
+	int fd = mkstemp(path);
+
+	assert_int_not_equal(fd, -1);
+	unlink(path);
+	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+	return fd;
+}
+
+static void
+test_sockstat(void **state)
+{
+	int four = file_with("sockets: used 9\nTCP: inuse 5 orphan 0 tw 3 alloc 8 mem 0\nUDP: inuse 77 mem 0\n");
+	int six = file_with("TCP6: inuse 4\nUDP6: inuse 55\n"), bad = file_with("TCP: whatever\n");
+	struct sockstat counts = { 0 };
+
+	(void)state;
+	assert_int_equal(sockstat_read(four, six, &counts), 0);
+	assert_int_equal(counts.inuse, 9);
+	assert_int_equal(counts.tw, 3);
+	assert_int_equal(sockstat_read(four, -1, &counts), 0);
+	assert_int_equal(counts.inuse, 5);
+	assert_int_equal(sockstat_read(bad, six, &counts), -1);
+	assert_int_equal(errno, EPROTO);
+	assert_int_equal(sockstat_read(-1, six, &counts), -1);
+	close(four);
+	close(six);
+	close(bad);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_states),
+		cmocka_unit_test(test_names),
+		cmocka_unit_test(test_the_own_namespace_is_the_default),
+		cmocka_unit_test(test_what_is_no_such_namespace),
+		cmocka_unit_test(test_sockstat),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
