@@ -212,23 +212,32 @@ run_start(struct run_daemon *daemon)
 		fatal_errno(EXIT_CODE_SYSTEM, "pidfd_open");
 }
 
-/* The shipper has no right to the caller's files; it gets them open. */
+/* The shipper has no right to the caller's files; it gets them open.  -1: the message is written. */
 static int
-run_send_file(void)
+run_open_file(void)
+{
+	int fd = open(run.settings.target, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0640);
+
+	if (fd == -1)
+		log_errno(LOG_LEVEL_ERROR, "%s cannot be opened for writing", run.settings.target);
+	return fd;
+}
+
+static void
+run_send_file(int fd)
+{
+	if (channel_send(run.daemons[RUN_SHIPPER].channel, &run_file, NULL, &fd) != CHANNEL_OK)
+		log_error("the shipper does not take %s", run.settings.target);
+}
+
+/* SIGHUP: a sink that has a file gets it anew. */
+static void
+run_reopen_file(void)
 {
 	cleanup_fd int fd = -1;
 
-	if (run.settings.sink->reopen == NULL)
-		return 0;
-	fd = open(run.settings.target, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0640);
-	if (fd == -1) {
-		log_errno(LOG_LEVEL_ERROR, "%s cannot be opened for writing", run.settings.target);
-		return -1;
-	}
-	if (channel_send(run.daemons[RUN_SHIPPER].channel, &run_file, NULL, &fd) == CHANNEL_OK)
-		return 0;
-	log_error("the shipper does not take %s", run.settings.target);
-	return -1;
+	if (run.settings.sink->reopen != NULL && (fd = run_open_file()) != -1)
+		run_send_file(fd);
 }
 
 static void
@@ -303,7 +312,7 @@ run_take_signal(void)
 	if (read(run.signal_fd, &info, sizeof(info)) != sizeof(info))
 		return;
 	if (info.ssi_signo == SIGHUP)
-		run_send_file();
+		run_reopen_file();
 	else
 		run_stop();
 }
@@ -379,22 +388,24 @@ run_code(void)
 int
 run_main(int argc, char **argv)
 {
+	cleanup_fd int file = -1;
 	int code;
 
 	config_init(&run.config);
 	if ((code = config_parse(&run.config, &run_program, argc, argv, NULL)) != -1)
 		return code;
 	privilege_check();
+	/* Before anything is started: a shipper without its file would only wait for it. */
+	if (run.settings.sink->reopen != NULL && (file = run_open_file()) == -1)
+		return EXIT_CODE_SINK;
 	run_choose_socket();
 	run_choose_log_level();
 	run_write_config();
 	run_take_signals_by_descriptor();
 	run_start(&run.daemons[RUN_SHIPPER]);
-	if (run_send_file() == -1) {
-		run_stop();
-		run_clean_up();
-		return EXIT_CODE_SINK;
-	}
+	if (file != -1)
+		run_send_file(file);
+	fd_close(&file);
 	if (run_await_listener())
 		run_start(&run.daemons[RUN_NAMESPACER]);
 	run_loop();

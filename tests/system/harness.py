@@ -134,6 +134,15 @@ def wait_until_ring_is_full(pid):
     wait_until_it_woke(pid, 15)
 
 
+def listens(path):
+    """Somebody accepts connections at this path (the file alone does not say so)."""
+    for line in pathlib.Path("/proc/net/unix").read_text().splitlines():
+        words = line.split()
+        if words[-1] == str(path) and int(words[3], 16) & 0x10000:
+            return True
+    return False
+
+
 class Daemon:
     """A program that runs beside the test; its output is kept in files."""
 

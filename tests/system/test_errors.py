@@ -13,7 +13,7 @@ def fails(tcpdiag, words, codes, *named):
     for name in named:
         assert name in done.stderr, f"{name!r} is not named:\n{done.stderr}"
     assert done.stdout == b""
-    assert len(done.stderr.splitlines()) <= 2, done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
 
 
 @pytest.mark.parametrize("words, named", [

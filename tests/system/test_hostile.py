@@ -20,7 +20,7 @@ def file(folder):
 @pytest.fixture
 def shipper(tcpdiag, file):
     daemon = tcpdiag.shipper("--format", "jsonl", "--sink", f"file:{file.path}", "--batch-age", "50ms")
-    wait_for(tcpdiag.socket.exists, 10, "the shipper's socket")
+    wait_for(lambda: harness.listens(tcpdiag.socket), 10, "the shipper's socket")
     return daemon
 
 
