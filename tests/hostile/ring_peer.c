@@ -31,7 +31,7 @@ enum { SIZE = RING_SIZE_MIN };
 
 /* A true position kills no ring, so such a round has a length; others end. */
 #define GENTLE_ROUND	(10 * MILLISECOND)
-#define ROUND_LIMIT	(30 * SECOND)
+#define ROUND_LIMIT	(10 * SECOND)
 
 struct tally {
 	unsigned int	rounds, hostile, alive;
@@ -55,11 +55,12 @@ random_next(void)
 static void
 become_attacker(pid_t parent)
 {
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent)
-		_exit(1);
 	if (geteuid() == 0 &&
 	    (setresgid(USER_COLLECTOR_FALLBACK, USER_COLLECTOR_FALLBACK, USER_COLLECTOR_FALLBACK) != 0 ||
 	    setresuid(USER_COLLECTOR_FALLBACK, USER_COLLECTOR_FALLBACK, USER_COLLECTOR_FALLBACK) != 0))
+		_exit(1);
+	/* Behind the change of uid, which takes it back. */
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent)
 		_exit(1);
 }
 

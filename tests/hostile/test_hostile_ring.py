@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 PEER = pathlib.Path(os.environ["TCPDIAG_BIN"]) / "tests/ring_peer"
-ROUNDS = 400
+ROUNDS = 120
 
 
 @pytest.mark.parametrize("seed", [1, 2])
