@@ -179,6 +179,7 @@ test_largest_record(void **state)
 {
 	_Alignas(8) char buffer[SIZE];
 	struct nlmsghdr *message = message_new(buffer);
+	XtcpFlatRecord__V1__XtcpFlatRecord *record;
 	uint8_t ones[600];
 
 	(void)state;
@@ -186,7 +187,9 @@ test_largest_record(void **state)
 	for (uint16_t type = 1; type <= INET_DIAG_SOCKOPT; type++)
 		if (type != INET_DIAG_ULP_INFO && type != INET_DIAG_MD5SIG)
 			mnl_attr_put(message, type, type == INET_DIAG_INFO ? 600 : 255, ones);
-	assert_non_null(encode(message));
+	record = encode(message);
+	assert_non_null(record);
+	FREE(record);
 }
 
 static void
