@@ -606,8 +606,8 @@ option_find(const struct config_option *options, const char *name, size_t length
 	return NULL;
 }
 
-static int
-fail_unknown_option(const struct parse *parse, const char *word, const struct parse_word *at)
+static void
+log_unknown_option(const struct parse *parse, const char *word, const struct parse_word *at)
 {
 	const struct config_option *const tables[] = { common_options, parse->program->options };
 	struct nearest nearest = nearest_key(at->name, at->length, parse->program->letter);
@@ -624,7 +624,6 @@ fail_unknown_option(const struct parse *parse, const char *word, const struct pa
 		log_error("unknown option '--%.*s' (did you mean '--%s'?)", (int)at->length, at->name, nearest.name);
 	else
 		log_error("unknown option '%s' (see --help)", word);
-	return EXIT_CODE_USAGE;
 }
 
 /* Which option a word is.  -1, or the exit code. */
@@ -634,8 +633,10 @@ word_find(struct parse *parse, const char *word, struct parse_word *at)
 	char letter = word[1] == '-' ? '\0' : word[1];
 
 	*at = (struct parse_word){ .name = word + 2, .length = strcspn(word + 2, "="), .words = 1 };
-	if (letter != '\0' && word[2] != '\0')
-		return fail_unknown_option(parse, word, at);
+	if (letter != '\0' && word[2] != '\0') {
+		log_unknown_option(parse, word, at);
+		return EXIT_CODE_USAGE;
+	}
 	at->context = parse;
 	at->option = option_find(common_options, at->name, at->length, letter);
 	if (at->option == NULL) {
@@ -644,8 +645,10 @@ word_find(struct parse *parse, const char *word, struct parse_word *at)
 	}
 	if (at->option == NULL && letter == '\0')
 		at->row = row_by_name(at->name, at->length);
-	if (at->option == NULL && (at->row == NULL || !is_read_by(at->row, parse->program->letter)))
-		return fail_unknown_option(parse, word, at);
+	if (at->option == NULL && (at->row == NULL || !is_read_by(at->row, parse->program->letter))) {
+		log_unknown_option(parse, word, at);
+		return EXIT_CODE_USAGE;
+	}
 	return -1;
 }
 

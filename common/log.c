@@ -139,7 +139,7 @@ log_line(enum log_level level, int error, const char *format, va_list arguments)
 	if (n < 0)
 		return;
 	if ((size_t)n >= sizeof(message))
-		strcpy(message + sizeof(message) - 4, "...");
+		memcpy(message + sizeof(message) - 4, "...", 4);
 	length = (size_t)(state.journal ? snprintf(line, 128, "<%d>", (int)level) :
 	    snprintf(line, 128, "%.100s: ", program));
 	length += put_printable(line + length, message);
