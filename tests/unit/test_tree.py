@@ -118,6 +118,27 @@ def test_what_runs_as_root_can_be_read_in_a_day():
     assert all(lines[folder] > 50 for folder in ("namespacer", "collector", "common", "seccomp"))
 
 
+def test_sources_keep_to_the_style():
+    """What a tool can see of style(9): the rest is for readers."""
+    wrong = [
+        (r"[ \t]+$", "white space at the end of a line"),
+        (r"^ {8}", "eight spaces for a tab"),
+        (r"^\t{0,2} {1,3}[^ *]", "an indentation that is neither tabs nor four spaces"),
+        (r"\b(if|for|while|switch)\(", "no space behind a keyword"),
+        (r"\b(if|for|while|switch) \(.*\)\{$", "no space before a brace"),
+        (r"^(?!#|\s|/|typedef|\}).*\) \{$", "a function's brace on its first line"),
+        (r"^\s*//", "a comment of another language"),
+        (r"^.{141,}", "a line of more than 140 characters"),
+    ]
+    for path in [*ROOT.glob("*/*.[ch]"), *ROOT.glob("tests/*/*.[ch]")]:
+        text = path.read_text()
+        assert text.startswith("/*"), f"{path.relative_to(ROOT)}: does not say what it is"
+        assert text.endswith("\n") and not text.endswith("\n\n"), f"{path.relative_to(ROOT)}: its end"
+        for number, line in enumerate(text.splitlines(), 1):
+            for pattern, what in wrong:
+                assert not re.search(pattern, line), f"{path.relative_to(ROOT)}:{number}: {what}"
+
+
 def test_no_function_is_longer_than_a_hundred_lines():
     for path in ROOT.glob("*/*.c"):
         start = None
