@@ -27,7 +27,7 @@
 #include "common/log.h"
 #include "common/varint.h"
 #include "proto/xtcp_flat_record.pb-c.h"
-#include "shipper/format.h"
+#include "shipper/formats.h"
 
 enum {
 	DECODE_READ = 256 * 1024,		/* bytes asked for at once */
@@ -243,8 +243,6 @@ decode_record(struct decode *decode, uint64_t start, size_t length)
 	decode_pack(decode, message);
 	xtcp_flat_record__v1__xtcp_flat_record__free_unpacked(message, NULL);
 	decode_skip(decode, length);
-	if (decode->batch.length >= DECODE_READ)
-		decode_flush(decode);
 }
 
 /* A record of so many bytes, all of which have to be there. */
@@ -475,7 +473,7 @@ decode_parse(struct decode_options *options, int argc, char **argv)
 		return decode_usage("%s", optind == argc ? "which FILE?  - is standard input" : "only one FILE at a time");
 	options->file = argv[optind];
 	if (options->format == NULL)
-		options->format = format_by_name(isatty(STDOUT_FILENO) ? "table" : "jsonl");
+		options->format = isatty(STDOUT_FILENO) ? &format_table : &format_jsonl;
 	if (options->ncolumns > 0 && !options->format->columns)
 		return decode_usage("format %s has no --columns", options->format->name);
 	return -1;

@@ -8,6 +8,7 @@ import os
 import pathlib
 import pty
 import random
+import select
 import struct
 import subprocess
 import termios
@@ -124,7 +125,7 @@ def expected(record):
 @pytest.fixture(scope="module")
 def records():
     chance = random.Random(20)
-    return [some_record(chance) for _ in range(4000)]
+    return [some_record(chance) for _ in range(2500)]
 
 
 def test_jsonl_is_what_python_reads(records):
@@ -253,7 +254,7 @@ def test_an_empty_file_has_no_records(tmp_path):
 @pytest.mark.parametrize("form", ["protobuf", "protobufList"])
 def test_cut_at_every_byte(tmp_path, form):
     """What is whole is printed; then one line names the file and the place."""
-    whole = [ours(mark=i, hostname="h" * 100) for i in range(4)]
+    whole = [ours(mark=i, hostname="h" * 120) for i in range(4)]
     frames = [framed(r) for r in whole] if form == "protobuf" else [framed(pb.Envelope(row=whole[i:i + 2])) for i in (0, 2)]
     data = b"".join(frames)
     good = {len(b"".join(frames[:i])) for i in range(len(frames) + 1)}
@@ -283,8 +284,7 @@ FOREIGN = {
     "huge length": varint(2 ** 40) + b"\x08\x01",
     "a string with a NUL": b"\x06\x92\x03\x03a\0b",
     "address of 4 bytes": b"\x07\xfa\x3e\x04abcd",
-    "other field in Envelope": b"\x04\x52\x00\x58\x01",
-    "row beyond its Envelope": b"\x04\x52\x30\x08\x01" + bytes(100),
+    "row beyond its Envelope": b"\x04\x52\x08" + b"\x08\x01" * 4,
 }
 
 
@@ -309,6 +309,15 @@ def test_garbage_behind_good_records(tmp_path):
     *found, said = done.stdout.decode().splitlines()
     assert [json.loads(line)["mark"] for line in found] == [1, 2], "before it is said what is wrong"
     assert f"offset {len(good)}: not a" in said
+
+
+def test_an_envelope_with_something_else():
+    """What is not a row is not passed over in silence."""
+    row = framed(ours(mark=1))
+    envelope = b"\x52" + row + b"\x58\x01"
+    done = run("--format", "jsonl", "-", data=varint(len(envelope)) + envelope, code=DATA)
+    assert [r["mark"] for r in lines(done)] == [1]
+    assert f"offset {len(row) + 2}: not an Envelope: it has another field" in done.stderr.decode()
 
 
 def test_the_wrong_input_is_said(tmp_path):
@@ -395,6 +404,7 @@ def test_a_live_pipe_is_not_held_back():
         for mark in range(3):
             process.stdin.write(framed(ours(mark=mark)))
             process.stdin.flush()
+            assert select.select([process.stdout], [], [], 60)[0], "held back"
             assert json.loads(process.stdout.readline())["mark"] == mark
         process.stdin.close()
         assert process.wait(60) == 0
