@@ -156,10 +156,13 @@ class Daemon:
         with open(self.out, "wb") as out, open(self.err, "wb") as err:
             self.popen = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=stdout or out, stderr=err,
                                           start_new_session=True, **more)
-        self.pid = self.popen.pid
+        self.pid, self.last_log = self.popen.pid, ""
 
     def log(self):
-        return self.err.read_text(errors="replace")
+        """What it wrote to stderr, also when the file is gone with the test's folder."""
+        if self.err.exists():
+            self.last_log = self.err.read_text(errors="replace")
+        return self.last_log
 
     def family(self):
         """Itself and all that it started, also when it is dead itself."""
@@ -402,6 +405,8 @@ class Tcpdiag:
     def kill(self):
         for daemon in self.daemons:
             daemon.kill()
+        for name, text in self.sections():
+            assert "Sanitizer" not in text and "runtime error" not in text, f"{name}\n{text}"
 
     def sections(self):
         yield from self.outputs

@@ -19,7 +19,8 @@ TIMERS = {"off": 0, "on": 1, "keepalive": 2, "timewait": 3, "persist": 4}
 def namespace_mounts():
     """Where namespaces are bind-mounted."""
     mounts = set()
-    for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines():
+    # By "\n" alone: a mount's name may hold any other byte.
+    for line in os.fsdecode(pathlib.Path("/proc/self/mountinfo").read_bytes()).rstrip("\n").split("\n"):
         left, right = line.split(" - ", 1)
         if right.split()[0] == "nsfs":
             mounts.add(left.split()[4])
