@@ -27,18 +27,25 @@ test_a_record_stands_behind_its_stamp(void **state)
 	batch_free(&batch);
 }
 
+/* Where one record ends, the next one begins; also where the length takes one more byte. */
 static void
 test_need_is_what_is_taken(void **state)
 {
 	static const size_t lengths[] = { 1, 125, 126, 127, 128, 300, RECORD_MAX };
 	struct batch batch = { 0 };
-	size_t before;
+	size_t at = 0, before;
+	uint64_t length;
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
 		before = batch.records.length;
 		put(&batch, "id", lengths[i]);
 		assert_int_equal(batch.records.length - before, batch_need(2, lengths[i]));
+		at += varint_read(batch.records.bytes + at, batch.records.length - at, &length);
+		assert_int_equal(length, 2 + lengths[i]);
+		assert_memory_equal(batch.records.bytes + at, "idr", 3);
+		at += length;
+		assert_int_equal(at, batch.records.length);
 	}
 	batch_free(&batch);
 }

@@ -460,6 +460,12 @@ test_what_is_no_text_is_not_cut(void **state)
 	    "%s: has no end of line where there should be one: it is not a file of this format", f->path);
 	assert_string_equal(f->error, expected);
 	assert_file(f->path, zeros, 400000);
+	/* Also when there is a line somewhere before it. */
+	memcpy(zeros, "one\n", 4);
+	write_file(f->path, zeros, 400000);
+	assert_null(open_file(f));
+	assert_string_equal(f->error, expected);
+	assert_file(f->path, zeros, 400000);
 	free(zeros);
 }
 
@@ -551,13 +557,22 @@ static void
 test_what_another_process_did_is_left_alone(void **state)
 {
 	struct fixture *f = *state;
+	struct rlimit limit, small;
 	void *file = open_file(f);
 	int fd;
 
+	getrlimit(RLIMIT_FSIZE, &limit);
+	small = (struct rlimit){ 12, limit.rlim_max };
 	deliver(f, &sink_file, file, "one\n");
 	fd = open(f->path, O_WRONLY | O_APPEND | O_CLOEXEC);
 	assert_int_equal(write(fd, "other\n", 6), 6);
 	close(fd);
+	/* Our own half of a batch is cut off again, and nothing else. */
+	setrlimit(RLIMIT_FSIZE, &small);
+	deliver(f, &sink_file, file, "two\n");
+	setrlimit(RLIMIT_FSIZE, &limit);
+	assert_int_equal(f->answers.last, SINK_RETRY);
+	assert_text(f->path, "one\nother\n");
 	deliver(f, &sink_file, file, "two\n");
 	assert_text(f->path, "one\nother\ntwo\n");
 	assert_int_equal(truncate(f->path, 0), 0);
@@ -600,7 +615,7 @@ static void
 test_a_file_that_is_passed(void **state)
 {
 	struct fixture *f = *state;
-	char other[128];
+	char other[128], expected[256];
 	void *file;
 	int fd;
 
@@ -618,6 +633,8 @@ test_a_file_that_is_passed(void **state)
 	/* One that cannot be read cannot be mended. */
 	fd = open(f->path, O_WRONLY | O_APPEND | O_CLOEXEC);
 	assert_int_equal(sink_file.reopen(file, fd, f->error, sizeof(f->error)), -1);
+	snprintf(expected, sizeof(expected), "%s: is not open for reading and writing", f->path);
+	assert_string_equal(f->error, expected);
 	assert_int_equal(fcntl(fd, F_GETFD), -1);	/* closed */
 	sink_file.close(file);
 }
