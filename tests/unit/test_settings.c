@@ -1,0 +1,137 @@
+/* What the configuration's words come to: defaults that depend on each other, and one clear error for each mistake. */
+#include "common/config.h"
+#include "shipper/settings.h"
+#include "tests/unit/shipper_parts.h"
+
+struct fixture {
+	struct config	config;
+	struct settings	settings;
+	char		error[CONFIG_ERROR_MAX];
+};
+
+static int
+begin(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+
+	config_init(&f->config);
+	*state = f;
+	return 0;
+}
+
+static int
+end(void **state)
+{
+	struct fixture *f = *state;
+
+	config_free(&f->config);
+	free(f);
+	return 0;
+}
+
+/* NULL-terminated pairs of key and value. */
+static const char *
+resolve(struct fixture *f, const char *const *pairs)
+{
+	config_free(&f->config);
+	config_init(&f->config);
+	for (; *pairs != NULL; pairs += 2)
+		assert_int_equal(config_set(&f->config, pairs[0], pairs[1], f->error, sizeof(f->error)), 0);
+	return settings_resolve(&f->settings, &f->config, f->error, sizeof(f->error));
+}
+
+#define WORDS(...)	(const char *const []){ __VA_ARGS__, NULL }
+
+static void
+test_the_format_depends_on_the_sink(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_null(resolve(f, WORDS("sink", "stderr")));
+	assert_string_equal(f->settings.format->name, "table");
+	assert_null(resolve(f, WORDS("sink", "file:/x")));
+	assert_string_equal(f->settings.format->name, "protobuf");
+	assert_string_equal(f->settings.target, "/x");
+	assert_null(resolve(f, WORDS("sink", "null")));
+	assert_string_equal(f->settings.format->name, "protobuf");
+	assert_null(resolve(f, WORDS("sink", "stderr", "format", "csv")));
+	assert_string_equal(f->settings.format->name, "csv");
+}
+
+static void
+test_snapshot_ends(void **state)
+{
+	static const struct {
+		const char	*sink, *format, *word;
+		bool		 delivered;
+	} cases[] = {
+		{ "file:/x", "protobuf", "auto", true },
+		{ "file:/x", "jsonl", "auto", true },
+		{ "null", "protobuf", "auto", true },
+		{ "file:/x", "csv", "auto", false },
+		{ "file:/x", "tsv", "auto", false },
+		{ "file:/x", "table", "auto", false },
+		{ "file:/x", "protobufList", "auto", false },
+		{ "stderr", "jsonl", "auto", false },
+		{ "stderr", "jsonl", "yes", true },
+		{ "file:/x", "jsonl", "no", false },
+		{ "file:/x", "csv", "no", false },
+	};
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		assert_null(resolve(f,
+		    WORDS("sink", cases[i].sink, "format", cases[i].format, "snapshot-ends", cases[i].word)));
+		assert_int_equal(f->settings.snapshot_ends, cases[i].delivered);
+	}
+}
+
+static void
+test_mistakes(void **state)
+{
+	char long_path[200] = "/", long_name[300] = "";
+	const struct {
+		const char	*key, *error;
+		const char	*words[5];
+	} cases[] = {
+		{ "format", "there is no format 'xml'; there are: auto, table, jsonl", { "format", "xml" } },
+		{ "sink", "there is no sink 'kafak'; there are: stdout", { "sink", "kafak" } },
+		{ "sink", "sink file needs a target", { "sink", "file" } },
+		{ "snapshot-ends", "'perhaps' is not yes, no or auto", { "snapshot-ends", "perhaps", "sink", "null" } },
+		{ "snapshot-ends", "format csv has no place for snapshot ends", { "snapshot-ends", "yes", "format", "csv" } },
+		{ "columns", "unknown column \"nosuch\"", { "columns", "nosuch", "format", "csv" } },
+		{ "columns", "format jsonl writes all fields", { "columns", "netns", "format", "jsonl" } },
+		{ "socket", "'a/b' is no absolute path", { "socket", "a/b", "sink", "null" } },
+		{ "socket", "'/xxx", { "socket", long_path, "sink", "null" } },
+		{ "hostname", "the value is longer than 255 bytes", { "hostname", long_name, "sink", "null" } },
+		{ "location", "the value is longer than 255 bytes", { "location", long_name, "sink", "null" } },
+		{ "label", "the value is longer than 255 bytes", { "label", long_name, "sink", "null" } },
+		{ "tag", "the value is longer than 255 bytes", { "tag", long_name, "sink", "null" } },
+	};
+	struct fixture *f = *state;
+
+	memset(long_path + 1, 'x', sizeof(long_path) - 2);
+	memset(long_name, 'x', sizeof(long_name) - 1);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		const char *key = resolve(f, cases[i].words);
+
+		assert_non_null(key);
+		assert_string_equal(key, cases[i].key);
+		if (strncmp(f->error, cases[i].error, strlen(cases[i].error)) != 0)
+			fail_msg("'%s' does not begin with '%s'", f->error, cases[i].error);
+	}
+}
+
+#define test(name)	cmocka_unit_test_setup_teardown(name, begin, end)
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		test(test_the_format_depends_on_the_sink),
+		test(test_snapshot_ends),
+		test(test_mistakes),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
