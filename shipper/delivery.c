@@ -160,7 +160,8 @@ delivery_retry(struct delivery *d, const char *why)
 	uint64_t wait = delivery_wait(d);
 
 	d->options.books->retries++;
-	if (d->backoff == 0)	/* hurried at the first refusal */
+	/* Hurried at the first refusal. */
+	if (d->backoff == 0)
 		d->backoff = wait;
 	d->refused = true;
 	delivery_arm(d->retry, wait);

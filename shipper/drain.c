@@ -158,8 +158,8 @@ drain_condemn(struct drain_ring *r, const char *why)
 	drain_make_unready(r);
 	r->dead = true;
 	d->options.books->hostile++;
-	log_limited(LOG_LEVEL_ERROR, "namespace %s: its collector (epoch %" PRIu64 ") wrote what cannot be: %s; "
-	    "its ring is closed", r->name, r->epoch, why);
+	log_limited(LOG_LEVEL_ERROR, "namespace %s: its collector (epoch %" PRIu64 ") wrote what cannot be, and its ring is closed: %s",
+	    r->name, r->epoch, why);
 	drain_silence(r);
 	drain_unmap(r);
 	d->options.events.hostile(d->options.events.context, r->epoch);

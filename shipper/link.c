@@ -183,7 +183,8 @@ link_take_ring(struct link *link, struct channel_message *message)
 {
 	const struct protocol_ring *ring = (const struct protocol_ring *)message->payload;
 
-	message->nfds = 0;	/* the drain's from here on */
+	/* The drain's from here on. */
+	message->nfds = 0;
 	return drain_add(link->drain, ring, message->fds);
 }
 
@@ -237,8 +238,8 @@ link_take_hello(struct link *link, const struct channel_message *message)
 	}
 	/* Two units that are restarted at an upgrade; it comes back by itself. */
 	if (hello->version != PROTOCOL_VERSION) {
-		log_limited(LOG_LEVEL_WARNING, "the namespacer (pid %d) speaks version %u, this shipper %u: "
-		    "its connection is closed", (int)link->pid, hello->version, PROTOCOL_VERSION);
+		log_limited(LOG_LEVEL_WARNING, "the namespacer (pid %d) speaks version %u and this shipper %u: closed",
+		    (int)link->pid, hello->version, PROTOCOL_VERSION);
 		link_close(link);
 		return false;
 	}

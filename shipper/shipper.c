@@ -441,25 +441,27 @@ shipper_open_sink(struct shipper *s, char *error, size_t size)
 static void
 shipper_make_drain(struct shipper *s)
 {
+	const struct stamp_identity identity = {
+		.version = VERSION,
+		.hostname = s->config.hostname[0] != '\0' ? s->config.hostname : s->hostname,
+		.location = s->config.location,
+		.label = s->config.label,
+		.tag = s->config.tag,
+	};
+	const struct drain_events events = {
+		.drained = shipper_drained,
+		.hostile = shipper_hostile,
+		.finished = shipper_finished,
+		.failed = shipper_failed,
+		.context = s,
+	};
 	const struct drain_options options = {
 		.base = s->base,
 		.books = &s->books,
 		.delivery = s->delivery,
 		.snapshot_ends = s->settings.snapshot_ends,
-		.identity = {
-			.version = VERSION,
-			.hostname = s->config.hostname[0] != '\0' ? s->config.hostname : s->hostname,
-			.location = s->config.location,
-			.label = s->config.label,
-			.tag = s->config.tag,
-		},
-		.events = {
-			.drained = shipper_drained,
-			.hostile = shipper_hostile,
-			.finished = shipper_finished,
-			.failed = shipper_failed,
-			.context = s,
-		},
+		.identity = identity,
+		.events = events,
 	};
 
 	s->drain = drain_new(&options);
@@ -517,21 +519,29 @@ shipper_start(struct shipper *s)
 }
 
 static void
+shipper_check_books(const struct books *books, uint64_t held)
+{
+	if (books->drained == books->delivered + books->filtered + books->dropped + held)
+		return;
+	log_error("the books do not balance: drained %" PRIu64 ", delivered %" PRIu64 ", filtered %" PRIu64 ", dropped %" PRIu64 ", held %" PRIu64,
+	    books->drained, books->delivered, books->filtered, books->dropped, held);
+}
+
+static void
 shipper_report(const struct shipper *s)
 {
 	const struct books *books = &s->books;
 	uint64_t held = delivery_held(s->delivery);
 
-	log_info("delivered %" PRIu64 " records in %" PRIu64 " batches and %" PRIu64 " bytes to %s; left %" PRIu64
-	    " records and %" PRIu64 " bytes in rings", books->delivered, books->batches, books->bytes, s->config.sink, held,
-	    drain_left(s->drain));
+	log_info("delivered %" PRIu64 " records in %" PRIu64 " batches and %" PRIu64 " bytes to %s",
+	    books->delivered, books->batches, books->bytes, s->config.sink);
+	if (held + drain_left(s->drain) > 0)
+		log_notice("left in the rings: %" PRIu64 " records that were not delivered, and %" PRIu64 " bytes that were not read",
+		    held, drain_left(s->drain));
 	if (books->hostile + books->refused > 0)
 		log_notice("closed %" PRIu64 " rings for what was in them, with %" PRIu64 " records dropped, and refused %" PRIu64,
 		    books->hostile, books->dropped, books->refused);
-	if (books->drained != books->delivered + books->filtered + books->dropped + held)
-		log_error("the books do not balance: drained %" PRIu64 ", delivered %" PRIu64 ", filtered %" PRIu64
-		    ", dropped %" PRIu64 ", held %" PRIu64, books->drained, books->delivered, books->filtered, books->dropped,
-		    held);
+	shipper_check_books(books, held);
 }
 
 static void

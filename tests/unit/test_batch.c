@@ -72,7 +72,7 @@ test_limits(void **state)
 	struct batch batch = { 0 };
 
 	(void)state;
-	assert_true(batch_fits(&batch, &limits, 1000));	/* else it would never go */
+	assert_true(batch_fits(&batch, &limits, 1000)); /* else it would never go */
 	put(&batch, "id", 7);
 	assert_true(batch_fits(&batch, &limits, 10));
 	assert_false(batch_fits(&batch, &limits, 11));
@@ -200,7 +200,7 @@ test_bytes_close_a_batch(void **state)
 	(void)state;
 	begin(&f);
 	for (uint64_t i = 1; i <= 3; i++)
-		assert_true(parts_put(f.delivery, i));	/* 10 bytes each */
+		assert_true(parts_put(f.delivery, i)); /* 10 bytes each */
 	loop_until(f.base, f.acknowledged == 1);
 	assert_delivered(&f, 2);
 	assert_int_equal(delivery_held(f.delivery), 1);
@@ -250,7 +250,7 @@ test_a_slow_sink_stops_the_filling(void **state)
 		i++;
 	assert_int_equal(i, 10 * DELIVERY_BATCHES);
 	loop_some(f.base);
-	assert_int_equal(f.sink->deliveries, 1);	/* one at a time */
+	assert_int_equal(f.sink->deliveries, 1); /* one at a time */
 	assert_int_equal(f.rooms, 0);
 	fake_let_go(f.sink);
 	assert_int_equal(f.rooms, 1);
@@ -405,7 +405,7 @@ test_a_target_opened_anew_has_a_header(void **state)
 	delivery_flush(f.delivery);
 	loop_until(f.base, f.books.retries == 1);
 	assert_int_equal(delivery_reopen(f.delivery, -1, error, sizeof(error)), 0);
-	loop_until(f.base, f.acknowledged == 2);	/* at once, not in an hour */
+	loop_until(f.base, f.acknowledged == 2); /* at once, not in an hour */
 	assert_memory_equal(f.sink->delivered.bytes, "header\n10\nheader\n10\n", f.sink->delivered.length);
 	end(&f);
 }
