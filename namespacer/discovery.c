@@ -18,6 +18,7 @@
 
 enum {
 	DISCOVERY_FOLDERS = 32,
+	DISCOVERY_IGNORED = 2,
 	DISCOVERY_STRANGERS = 64,	/* entries that were complained about */
 	DISCOVERY_STRANGER_AGE = 2,	/* seconds: "ip netns add" mounts later */
 };
@@ -26,7 +27,7 @@ static struct {
 	const char		*folders[DISCOVERY_FOLDERS + 1];
 	char			*strangers[DISCOVERY_STRANGERS];
 	size_t			 next_stranger;
-	uint64_t		 ignored;
+	uint64_t		 ignored[DISCOVERY_IGNORED];
 	struct discovery_counts	 counts;
 } discovery = {
 	.folders = { "/run/netns", "/run/docker/netns" },
@@ -53,7 +54,7 @@ discovery_init(const struct config_list *folders)
 void
 discovery_ignore(uint64_t inode)
 {
-	discovery.ignored = inode;
+	discovery.ignored[discovery.ignored[0] != 0] = inode;
 }
 
 const char *
@@ -83,8 +84,9 @@ discovery_found(const char *path, uint64_t inode, enum netns_how how)
 {
 	struct netns *ns = netns_find(inode);
 
-	if (inode == discovery.ignored)
-		return NULL;
+	for (size_t i = 0; i < DISCOVERY_IGNORED; i++)
+		if (inode == discovery.ignored[i])
+			return NULL;
 	if (ns != NULL)
 		netns_held_by(ns, path, how);
 	else if ((ns = netns_add(path, inode, how)) == NULL)

@@ -26,7 +26,7 @@ struct discovery_counts {
 
 /* Further folders beside /run/netns and /run/docker/netns. */
 void	discovery_init(const struct config_list *folders);
-/* A namespace that is ours and is not to be found (the empty one); 0: none. */
+/* A namespace that is ours and is not to be found; at most two. */
 void	discovery_ignore(uint64_t inode);
 /* Looks everywhere. */
 void	discovery_scan(void);

@@ -42,6 +42,12 @@ netns_init(void)
 		netns.standard = netns_inode_of("/proc/self/ns/net");
 }
 
+bool
+netns_is_default(uint64_t inode)
+{
+	return inode == netns.standard;
+}
+
 struct netns *
 netns_find(uint64_t inode)
 {

@@ -46,6 +46,8 @@ TAILQ_HEAD(netns_list, netns);
 extern struct netns_list netns_all;
 
 void		 netns_init(void);
+/* True of the host's, which is PID 1's. */
+bool		 netns_is_default(uint64_t inode);
 struct netns	*netns_find(uint64_t inode);
 /*
  * Adds the one that path leads to.  NULL with errno: ESTALE if it is no
