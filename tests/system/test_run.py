@@ -103,12 +103,13 @@ def test_a_new_name_is_read_before_the_next_poll(tcpdiag, world, file):
 
 
 def test_a_file_that_becomes_a_namespace(tcpdiag, world, file, folder):
-    """The file may stand there long before something is mounted over it: the mount wakes the namespacer."""
+    """The file may stand there before something is mounted over it: the mount wakes the namespacer."""
     watched = folder / "netns"
     watched.mkdir()
+    daemon = stream(tcpdiag, file, "--netns", "late", *harness.OURS, "--netns-folder", watched, interval="1m")
+    file.wait_for_snapshots(world.named("-l", "listen", folder=watched).name)
     (watched / "late").touch()
-    daemon = stream(tcpdiag, file, "--netns", "late", "--netns-folder", watched, interval="1m")
-    wait_for(lambda: f"{watched}/late" in daemon.log(), 10, "a line that it is no namespace")
+    file.wait_for_snapshots(world.named("-l", "listen", folder=watched).name)  # so the file was looked at
     namespace = world.named("-l", "listen", folder=watched, name="late")
     file.wait_for_snapshots(namespace.name, 1, 10)
     daemon.stop()
