@@ -22,6 +22,7 @@ enum {
 	WATCH_FOLDERS = 33,
 	WATCH_PENDING = 256,		/* names that are made and not mounted yet */
 	WATCH_PAUSE_MS = 100,		/* between two looks */
+	WATCH_AGAIN = 3,		/* looks, a second apart, at what is left pending */
 	WATCH_BUFFER = 16 * 1024,
 };
 
@@ -37,6 +38,7 @@ static struct {
 	int			 watches[WATCH_FOLDERS];	/* -1: not there yet */
 	struct watch_name	*pending;
 	size_t			 npending;
+	unsigned int		 again;		/* looks that are left without an event */
 	bool			 all;		/* too many names: look at everything */
 	void			(*changed)(void);
 } watch = { .inotify = -1, .mounts = -1, .mountinfo = -1 };
@@ -47,8 +49,25 @@ watch_look_soon(void)
 {
 	static const struct timeval pause = { 0, WATCH_PAUSE_MS * 1000 };
 
-	if (!event_pending(watch.look, EV_TIMEOUT, NULL))
-		event_add(watch.look, &pause);
+	if (watch.again == WATCH_AGAIN && event_pending(watch.look, EV_TIMEOUT, NULL))
+		return;
+	watch.again = WATCH_AGAIN;
+	event_add(watch.look, &pause);
+}
+
+/*
+ * A fresh file that nothing is mounted on is complained about when it is no
+ * longer fresh, and no event tells when that is.
+ */
+static void
+watch_look_again(void)
+{
+	static const struct timeval second = { 1, 0 };
+
+	if (watch.npending == 0 || watch.again == 0)
+		return;
+	watch.again--;
+	event_add(watch.look, &second);
 }
 
 static void
@@ -140,6 +159,7 @@ watch_look(evutil_socket_t fd, short what, void *context)
 			watch.pending[left++] = *entry;
 	}
 	watch.npending = left;
+	watch_look_again();
 	watch.changed();
 }
 

@@ -163,7 +163,9 @@ def bit(number):
 
 
 def cgroup(text, value):
-    """ss shows the path of what the record has as a number: the folder's inode."""
+    """ss shows the path of what the record has as a number, the folder's inode; or the number, where no cgroup2 is mounted."""
+    if text.startswith("unreachable:"):
+        return int(text.removeprefix("unreachable:"), 16) == value
     for line in pathlib.Path("/proc/mounts").read_text().splitlines():
         if line.split()[2] == "cgroup2":
             return os.stat(line.split()[1] + text).st_ino == value
