@@ -29,14 +29,15 @@ ask(int fd, uint32_t sequence)
 	struct {
 		struct nlmsghdr		header;
 		struct inet_diag_req	request;
-	} ask = {
-		.header = {
-			.nlmsg_len = sizeof(ask), .nlmsg_type = TCPDIAG_GETSOCK,
-			.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP, .nlmsg_seq = sequence,
-		},
-		.request = { .idiag_family = AF_INET, .idiag_ext = EXTENSIONS, .idiag_states = STATES },
-	};
+	} ask = { 0 };
 
+	ask.header.nlmsg_len = sizeof(ask);
+	ask.header.nlmsg_type = TCPDIAG_GETSOCK;
+	ask.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+	ask.header.nlmsg_seq = sequence;
+	ask.request.idiag_family = AF_INET;
+	ask.request.idiag_ext = EXTENSIONS;
+	ask.request.idiag_states = STATES;
 	if (send(fd, &ask, sizeof(ask), 0) != (ssize_t)sizeof(ask))
 		err(1, "send");
 }
@@ -86,7 +87,8 @@ main(int argc, char **argv)
 		err(1, "socket");
 	if (walks == 0)
 		errx(1, "usage: floor [WALKS]");
-	sockets = walk(fd, 1);		/* warms up, and is not counted */
+	/* The first warms up, and is not counted. */
+	sockets = walk(fd, 1);
 	start = cpu();
 	for (unsigned long i = 0; i < walks; i++)
 		if (walk(fd, (uint32_t)i + 2) != sockets)

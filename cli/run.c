@@ -56,7 +56,7 @@ enum { RUN_SHIPPER, RUN_NAMESPACER, RUN_DAEMONS };
 static struct {
 	struct config		config;
 	struct settings		settings;
-	bool			once, stopping;
+	bool			once;
 	char			folder[PATH_MAX];	/* of a socket of our own, or "" */
 	int			config_fd, signal_fd;
 	struct run_daemon	daemons[RUN_DAEMONS];
@@ -121,13 +121,16 @@ run_choose_socket(void)
 		fatal(EXIT_CODE_INTERNAL, "%s", error);
 }
 
-/* At a terminal, what both daemons have to say of themselves is in the way. */
+/*
+ * At a terminal, what both daemons have to say of themselves is in the way.
+ * Called before the configuration is read, which may say otherwise.
+ */
 static void
 run_choose_log_level(void)
 {
 	char error[CONFIG_ERROR_MAX];
 
-	if (strcmp(run.config.log_level, "info") == 0)
+	if (isatty(STDERR_FILENO))
 		config_set(&run.config, "log-level", "notice", error, sizeof(error));
 }
 
@@ -150,21 +153,18 @@ run_write_config(void)
 static void
 run_find_program(const char *name, char *path, size_t size)
 {
-	static const char *const places[] = { "%s/%s", "%s/../sbin/%s" };
 	char self[PATH_MAX] = "";
 	char *slash;
 
 	if (readlink("/proc/self/exe", self, sizeof(self) - 1) == -1 || (slash = strrchr(self, '/')) == NULL)
 		fatal_errno(EXIT_CODE_SYSTEM, "/proc/self/exe");
 	*slash = '\0';
-	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
-		if (i == 0)
-			snprintf(path, size, "%s/%s", self, name);
-		else
-			snprintf(path, size, "%s/../sbin/%s", self, name);
-		if (access(path, X_OK) == 0)
-			return;
-	}
+	snprintf(path, size, "%s/%s", self, name);
+	if (access(path, X_OK) == 0)
+		return;
+	snprintf(path, size, "%s/../sbin/%s", self, name);
+	if (access(path, X_OK) == 0)
+		return;
 	fatal(EXIT_CODE_SYSTEM, "%s is neither in %s nor in %s/../sbin", name, self, self);
 }
 
@@ -275,7 +275,6 @@ run_stop(void)
 {
 	static const int order[] = { RUN_NAMESPACER, RUN_SHIPPER };
 
-	run.stopping = true;
 	for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++) {
 		struct run_daemon *daemon = &run.daemons[order[i]];
 
@@ -392,6 +391,7 @@ run_main(int argc, char **argv)
 	int code;
 
 	config_init(&run.config);
+	run_choose_log_level();
 	if ((code = config_parse(&run.config, &run_program, argc, argv, NULL)) != -1)
 		return code;
 	privilege_check();
@@ -399,7 +399,6 @@ run_main(int argc, char **argv)
 	if (run.settings.sink->reopen != NULL && (file = run_open_file()) == -1)
 		return EXIT_CODE_SINK;
 	run_choose_socket();
-	run_choose_log_level();
 	run_write_config();
 	run_take_signals_by_descriptor();
 	run_start(&run.daemons[RUN_SHIPPER]);

@@ -13,7 +13,7 @@ collector_main(const struct collector_start *start)
 
 	title_set("tcpdiag: collector %s", start->name);
 	setup_confine(start);
-	snapshot_init(start->ring);
+	snapshot_init(start->ring, start->states);
 	report_ready();
 	for (;;) {
 		report_wait_order(&order);

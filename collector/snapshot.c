@@ -20,6 +20,8 @@
 
 enum {
 	SNAPSHOT_ATTEMPTS = 3,
+	/* SYN_RECV is none of them, but needs a listener, which is; BOUND_INACTIVE is none. */
+	SNAPSHOT_COUNTED_STATES = 0xfff,
 	SNAPSHOT_WINDOW = 128,	/* cookies of a datagram that are remembered */
 	SNAPSHOT_ROOM = RING_PREFIX_MAX + ENCODE_SOCKET_MAX,
 	SNAPSHOT_END_ROOM = RING_PREFIX_MAX + ENCODE_END_MAX,
@@ -40,6 +42,7 @@ static struct {
 	struct counters		*counters;
 	struct attributes	 found;
 	uint64_t		 sequence;	/* of the last record */
+	bool			 uncounted;	/* states are asked for that sockstat does not count */
 
 	/* of the snapshot that is being taken */
 	struct encode_metadata	 metadata;
@@ -53,11 +56,12 @@ static struct {
 } snapshot;
 
 void
-snapshot_init(struct ring_producer *ring)
+snapshot_init(struct ring_producer *ring, uint32_t states)
 {
 	_Static_assert(sizeof(struct counters) <= RING_COUNTERS_SIZE, "the counters fit in their page");
 
 	snapshot.ring = ring;
+	snapshot.uncounted = (states & ~SNAPSHOT_COUNTED_STATES) != 0;
 	snapshot.counters = ring_counters(ring);
 }
 
@@ -214,7 +218,7 @@ snapshot_attempts(void)
 static bool
 snapshot_nothing(const struct sockstat *counts)
 {
-	return counts->inuse == 0 && counts->tw == 0;
+	return counts->inuse == 0 && counts->tw == 0 && !snapshot.uncounted;
 }
 
 static void

@@ -9,8 +9,8 @@
 
 struct ring_producer;
 
-/* Once, after the confinement. */
-void	snapshot_init(struct ring_producer *);
+/* Once, after the confinement.  states: 1 << TCP state, what is asked for. */
+void	snapshot_init(struct ring_producer *, uint32_t states);
 /*
  * Takes one and fills in what the namespacer is told.  Ends the process with
  * EXIT_CODE_PEER if the ring's consumer position is impossible.

@@ -24,7 +24,8 @@ utf8_character(const unsigned char *text, size_t length)
 			return 0;
 		value = value << 6 | (text[i] & 0x3f);
 	}
-	if (value < least[bytes] || value > 0x10ffff || (value >= 0xd800 && value < 0xe000))
+	if (value < least[bytes] || value > 0x10ffff || (value >= 0xd800 && value < 0xe000) ||
+	    (value >= 0x80 && value < 0xa0))
 		return 0;
 	return bytes;
 }

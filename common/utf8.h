@@ -8,7 +8,7 @@
 /*
  * Bytes of the character at text, which has at most length bytes: 1 to 4, or 0
  * if it is none (overlong, surrogate, above U+10FFFF, cut short) or a control
- * byte (below U+0020, U+007F).  RFC 3629.
+ * character (below U+0020, U+007F to U+009F).  RFC 3629.
  */
 size_t	utf8_character(const unsigned char *text, size_t length);
 /* True if all of it is such characters. */

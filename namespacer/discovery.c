@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/clock.h"
 #include "common/fd.h"
@@ -17,8 +18,6 @@
 #include "namespacer/netns.h"
 
 enum {
-	DISCOVERY_FOLDERS = 32,
-	DISCOVERY_IGNORED = 2,
 	DISCOVERY_STRANGERS = 64,	/* entries that were complained about */
 	DISCOVERY_STRANGER_AGE = 2,	/* seconds: "ip netns add" mounts later */
 };
@@ -27,7 +26,8 @@ static struct {
 	const char		*folders[DISCOVERY_FOLDERS + 1];
 	char			*strangers[DISCOVERY_STRANGERS];
 	size_t			 next_stranger;
-	uint64_t		 ignored[DISCOVERY_IGNORED];
+	uint64_t		 ignored;
+	pid_t			 self;		/* 0: counts like any other */
 	struct discovery_counts	 counts;
 } discovery = {
 	.folders = { "/run/netns", "/run/docker/netns" },
@@ -54,7 +54,14 @@ discovery_init(const struct config_list *folders)
 void
 discovery_ignore(uint64_t inode)
 {
-	discovery.ignored[discovery.ignored[0] != 0] = inode;
+	discovery.ignored = inode;
+}
+
+void
+discovery_ignore_self(void)
+{
+	if (!netns_is_default(netns_inode_of("/proc/self/ns/net")))
+		discovery.self = getpid();
 }
 
 const char *
@@ -84,9 +91,8 @@ discovery_found(const char *path, uint64_t inode, enum netns_how how)
 {
 	struct netns *ns = netns_find(inode);
 
-	for (size_t i = 0; i < DISCOVERY_IGNORED; i++)
-		if (inode == discovery.ignored[i])
-			return NULL;
+	if (inode == discovery.ignored)
+		return NULL;
 	if (ns != NULL)
 		netns_held_by(ns, path, how);
 	else if ((ns = netns_add(path, inode, how)) == NULL)
@@ -203,7 +209,7 @@ discovery_scan_proc(void)
 	while (dir != NULL && (entry = readdir(dir)) != NULL) {
 		pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
 
-		if (!discovery_is_number(entry->d_name))
+		if (!discovery_is_number(entry->d_name) || pid == discovery.self)
 			continue;
 		snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)pid);
 		discovery_scan_threads(pid, discovery_scan_member(path, pid, NETNS_PROCESS));

@@ -16,6 +16,9 @@
 
 #include "common/config.h"
 
+/* Folders at most, with the two that are always looked at. */
+enum { DISCOVERY_FOLDERS = 32 };
+
 struct discovery_counts {
 	uint64_t	scans;		/* whole ones */
 	uint64_t	strangers;	/* entries of folders that are no namespace */
@@ -26,8 +29,13 @@ struct discovery_counts {
 
 /* Further folders beside /run/netns and /run/docker/netns. */
 void	discovery_init(const struct config_list *folders);
-/* A namespace that is ours and is not to be found; at most two. */
+/* A namespace that is ours and is not to be found: the empty one. */
 void	discovery_ignore(uint64_t inode);
+/*
+ * This process does not count as one that lives in its namespace: that the
+ * unit's PrivateNetwork= put it into one is no reason to read it.
+ */
+void	discovery_ignore_self(void);
 /* Looks everywhere. */
 void	discovery_scan(void);
 /* Looks at one name in a folder; true if it is a namespace now. */

@@ -80,7 +80,7 @@ handover_give_up_oldest(void)
 	if (ring == NULL)
 		return;
 	if (!ring->sent) {
-		log_warning("%s: the ring of collector %016lx is lost: more than orphan-rings bytes wait for a shipper",
+		log_limited(LOG_LEVEL_WARNING, "%s: the ring of collector %016lx is lost: more than orphan-rings bytes wait for a shipper",
 		    ring->identity.name, (unsigned long)ring->identity.epoch);
 		handover.counts.lost_rings++;
 	}

@@ -279,7 +279,7 @@ life_note_fault(const struct life *life, uint64_t now)
 		    strcmp(lives.faults[i].why, life->why) == 0 &&
 		    (i == 0 || lives.faults[i].inode != lives.faults[i - 1].inode))
 			same++;
-	if (same < LIFE_SAME_FAULTS)
+	if (same < LIFE_SAME_FAULTS || life_paused(now))
 		return;
 	lives.paused_until = now + LIFE_PAUSE;
 	log_error("collectors cannot be set up (%s, in %zu namespaces): no more are started for 60 s",

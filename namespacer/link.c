@@ -43,6 +43,7 @@ static struct {
 	int				 fd;
 	int				 last;		/* pidfd of the last shipper that got rings */
 	pid_t				 last_pid;
+	bool				 untried;	/* the last one has not said HELLO yet */
 	bool				 up;
 	bool				 finish;	/* FINISH is to be sent */
 	bool				 finished;	/* it was: the shipper will go */
@@ -157,6 +158,7 @@ link_greeted(const struct protocol_hello *hello)
 		return;
 	}
 	the_link.up = true;
+	the_link.untried = false;
 	the_link.delay = LINK_RETRY_FIRST_MS;
 	the_link.complained = 0;
 	log_info("connected to the shipper at %s", the_link.address.sun_path);
@@ -226,11 +228,14 @@ link_check_peer(int fd)
 		errno = EPERM;
 		return -1;
 	}
+	if (!link_last_has_ended() && pid == the_link.last_pid)
+		return 0;
 	if (!link_last_has_ended()) {
-		errno = pid == the_link.last_pid ? 0 : EBUSY;
-		return errno == 0 ? 0 : -1;
+		errno = EBUSY;
+		return -1;
 	}
 	fd_close(&the_link.last);
+	the_link.untried = true;
 	the_link.last = (int)syscall(SYS_pidfd_open, pid, 0);
 	the_link.last_pid = pid;
 	return the_link.last == -1 ? -1 : 0;
@@ -241,7 +246,6 @@ link_connect(void)
 {
 	cleanup_fd int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	struct protocol_hello hello = { .name = PROTOCOL_NAME, .version = PROTOCOL_VERSION };
-	struct handover *ring;
 
 	if (fd == -1 || connect(fd, (struct sockaddr *)&the_link.address, sizeof(the_link.address)) == -1 ||
 	    link_check_peer(fd) == -1)
@@ -250,8 +254,6 @@ link_connect(void)
 		errno = ECONNRESET;
 		return -1;
 	}
-	TAILQ_FOREACH(ring, &handover_all, all)
-		ring->sent = false;
 	the_link.fd = fd_steal(&fd);
 	the_link.readable = event_new(the_link.base, the_link.fd, EV_READ | EV_PERSIST, link_readable, NULL);
 	the_link.writable = event_new(the_link.base, the_link.fd, EV_WRITE, link_writable, NULL);
@@ -287,10 +289,13 @@ static void
 link_down(const char *why)
 {
 	bool was_up = the_link.up;
+	struct handover *ring;
 
-	if (!was_up)
+	if (the_link.untried)
 		fd_close(&the_link.last);	/* it got nothing */
-	the_link.up = false;
+	TAILQ_FOREACH(ring, &handover_all, all)
+		ring->sent = false;
+	the_link.up = the_link.untried = false;
 	link_close();
 	if (why != NULL && !the_link.finished)
 		log_notice("lost the shipper: %s", why);

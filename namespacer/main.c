@@ -230,31 +230,18 @@ namespacer_start_events(void)
 	}
 }
 
-/*
- * The empty namespace is not to be found, nor is our own when the unit gave us
- * one (PrivateNetwork=): nobody else is in them.
- */
-static void
-namespacer_ignore_ours(const struct empty *empty)
-{
-	uint64_t own = netns_inode_of("/proc/self/ns/net");
-	struct stat st;
-
-	if (fstat(empty->net, &st) == 0)
-		discovery_ignore(st.st_ino);
-	if (own != 0 && !netns_is_default(own))
-		discovery_ignore(own);
-}
-
 /* The only moment at which it may still mount, compile and open at will. */
 static void
 namespacer_confine(struct empty *empty)
 {
 	const char *failed = empty_make(empty);
+	struct stat st;
 
 	if (failed != NULL)
 		fatal_errno(EXIT_CODE_SYSTEM, "could not %s", failed);
-	namespacer_ignore_ours(empty);
+	if (fstat(empty->net, &st) == 0)
+		discovery_ignore(st.st_ino);
+	discovery_ignore_self();
 	namespacer_start_lives(empty);
 	privilege_drop();
 	if (sandbox_enter(&sandbox_namespacer) == -1)

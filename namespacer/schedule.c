@@ -129,10 +129,12 @@ schedule_life_failed(struct life *life)
 	(void)life;
 }
 
+/* A one-shot run waits for no pause and no long back-off. */
 static bool
 schedule_given_up(const struct life *life)
 {
-	return schedule.setting.once && life->failures >= SCHEDULE_ONCE_FAILURES;
+	return schedule.setting.once && life->state == LIFE_NONE &&
+	    (life->failures >= SCHEDULE_ONCE_FAILURES || life_paused(clock_monotonic()));
 }
 
 /* What a life still needs, in order of urgency. */

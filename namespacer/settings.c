@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "namespacer/discovery.h"
 #include "namespacer/settings.h"
 #include "namespacer/states.h"
 
@@ -14,6 +15,10 @@ namespacer_settings_resolve(struct namespacer_settings *settings, const struct c
 	if (settings->net_admin && strcmp(config->collector_capability, "net-admin") != 0) {
 		snprintf(error, size, "'%s' is neither net-admin nor none", config->collector_capability);
 		return "collector-capability";
+	}
+	if (config->netns_folder.count > DISCOVERY_FOLDERS - 2) {
+		snprintf(error, size, "more than %d folders", DISCOVERY_FOLDERS - 2);
+		return "netns-folder";
 	}
 	if (config->ring_limit < config->ring_size) {
 		snprintf(error, size, "it is smaller than ring-size");

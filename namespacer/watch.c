@@ -19,7 +19,6 @@
 #include "namespacer/watch.h"
 
 enum {
-	WATCH_FOLDERS = 33,
 	WATCH_PENDING = 256,		/* names that are made and not mounted yet */
 	WATCH_PAUSE_MS = 100,		/* between two looks */
 	WATCH_AGAIN = 3,		/* looks, a second apart, at what is left pending */
@@ -35,7 +34,7 @@ static struct {
 	struct event_base	*base;
 	struct event		*inotify_event, *mounts_event, *look;
 	int			 inotify, mounts, mountinfo;
-	int			 watches[WATCH_FOLDERS];	/* -1: not there yet */
+	int			 watches[DISCOVERY_FOLDERS];	/* -1: not there yet */
 	struct watch_name	*pending;
 	size_t			 npending;
 	unsigned int		 again;		/* looks that are left without an event */
@@ -92,7 +91,7 @@ watch_take_event(const struct inotify_event *event)
 {
 	if ((event->mask & IN_Q_OVERFLOW) != 0)
 		watch.all = true;
-	for (size_t i = 0; i < WATCH_FOLDERS; i++) {
+	for (size_t i = 0; i < DISCOVERY_FOLDERS; i++) {
 		if (watch.watches[i] != event->wd)
 			continue;
 		if ((event->mask & IN_IGNORED) != 0)
@@ -196,7 +195,7 @@ watch_open_mounts(void)
 int
 watch_start(struct event_base *base, void (*changed)(void))
 {
-	for (size_t i = 0; i < WATCH_FOLDERS; i++)
+	for (size_t i = 0; i < DISCOVERY_FOLDERS; i++)
 		watch.watches[i] = -1;
 	watch.base = base;
 	watch.changed = changed;

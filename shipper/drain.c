@@ -534,6 +534,13 @@ drain_message_fault(const struct protocol_ring *message)
 		return "a ring with epoch 0";
 	if (message->ended > 1)
 		return "a ring that is neither running nor ended";
+	return NULL;
+}
+
+/* Who a ring is of: text that goes into every record. */
+static const char *
+drain_identity_fault(const struct protocol_ring *message)
+{
 	if (message->name[0] == '\0' || drain_string_fault(message->name, sizeof(message->name)) != NULL)
 		return "a namespace's name that is empty, too long, or no clean UTF-8";
 	if (drain_string_fault(message->container, sizeof(message->container)) != NULL)
@@ -676,6 +683,14 @@ drain_register(struct drain *d, const struct protocol_ring *message, int *fds)
 		return fault;
 	if (!drain_is_socket(fds[2]))
 		return "a doorbell that is no socket";
+	/* Names are other people's: one that is no text costs its own ring only. */
+	if ((fault = drain_identity_fault(message)) != NULL) {
+		d->options.books->refused++;
+		log_error("the ring of epoch %" PRIu64 " (namespace inode %" PRIu64 ") is not read: %s", message->epoch,
+		    message->inode, fault);
+		d->options.events.hostile(d->options.events.context, message->epoch);
+		return NULL;
+	}
 	if ((r = drain_find(d, message->epoch)) != NULL) {
 		if (!r->orphan)
 			return "a ring that is here already";

@@ -252,7 +252,8 @@ attack_wide(struct bytes *record)
 static void
 attack_redundant(struct bytes *record)
 {
-	static const uint8_t field[] = { 0xc0, 0x3f, 0x81, 0x00 };	/* 1016 = 1, in two bytes */
+	/* 1016 = 1, in two bytes */
+	static const uint8_t field[] = { 0xc0, 0x3f, 0x81, 0x00 };
 
 	put_raw(record, field, sizeof(field));
 }

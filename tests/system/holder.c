@@ -96,7 +96,8 @@ set_md5(int fd, const char *key)
 	struct sockaddr_in *peer = (struct sockaddr_in *)&sig.tcpm_addr;
 
 	peer->sin_family = AF_INET;
-	peer->sin_addr.s_addr = htonl(0xc0000201);	/* 192.0.2.1: nobody */
+	/* 192.0.2.1: nobody */
+	peer->sin_addr.s_addr = htonl(0xc0000201);
 	memcpy(sig.tcpm_key, key, sig.tcpm_keylen);
 	if (setsockopt(fd, IPPROTO_TCP, TCP_MD5SIG, &sig, sizeof(sig)) == -1)
 		err(1, "setsockopt TCP_MD5SIG");
@@ -486,12 +487,23 @@ parse(struct holder *h, int argc, char **argv)
 
 	while ((letter = getopt(argc, argv, "ubltj:")) != -1)
 		switch (letter) {
-		case 'u': h->unshare = true; break;
-		case 'b': h->back = true; break;
-		case 'l': h->lo = true; break;
-		case 't': h->thread = true; break;
-		case 'j': h->join = optarg; break;
-		default: exit(1);
+		case 'u':
+			h->unshare = true;
+			break;
+		case 'b':
+			h->back = true;
+			break;
+		case 'l':
+			h->lo = true;
+			break;
+		case 't':
+			h->thread = true;
+			break;
+		case 'j':
+			h->join = optarg;
+			break;
+		default:
+			exit(1);
 		}
 	for (; optind < argc; optind++)
 		add_jobs(h, parse_spec(argv[optind]));

@@ -361,7 +361,7 @@ send_ring(int fd, struct collector *c, uint64_t epoch, bool good)
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, c->bells), 0);
 	memcpy(fds, (int[]){ c->memory.data_fd, c->memory.control_fd, c->bells[1] }, sizeof(fds));
 	if (!good)
-		message.name[0] = '\n';
+		message.size = 1000;
 	assert_int_equal(channel_send(fd, &ring_type, &message, fds), CHANNEL_OK);
 	fd_close(&c->bells[1]);
 	ring_memory_close(&c->memory);
