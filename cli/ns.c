@@ -134,9 +134,12 @@ ns_print_all(void)
 		printf("%10s %8s %9s  %-7s  %s\n", "INODE", "SOCKETS", "TIME_WAIT", "FOUND", "NAME");
 	TAILQ_FOREACH(netns, &netns_all, all) {
 		struct sockstat counts = { 0 };
-		bool counted = ns_count(netns, &counts);
+		bool counted;
 
 		netns_choose_name(netns);
+		if (!netns_matches(netns, &ns.config.netns))
+			continue;
+		counted = ns_count(netns, &counts);
 		if (!ns.json) {
 			ns_print_line(netns, &counts, counted);
 			continue;

@@ -227,7 +227,7 @@ static const struct {
 } setup_steps[] = {
 	{ "set the signals", setup_signals },
 	{ "join the network namespace", setup_join },
-	{ "open the sock_diag socket (is the module tcp_diag loaded?)", setup_netlink },
+	{ "open the sock_diag socket", setup_netlink },
 	{ "open sockstat", setup_sockstat },
 	{ "say which namespace it is in", setup_identify },
 	{ "join the empty namespaces", setup_join_empty },

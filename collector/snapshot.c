@@ -87,8 +87,8 @@ snapshot_wait(size_t need)
 }
 
 /*
- * A place for need bytes, with room for a snapshot_end behind it, so that a
- * snapshot that has to give up can still say so.  NULL: given up.
+ * A place for need bytes, or NULL when the snapshot had to give up.  Sockets
+ * ask for room for a snapshot_end besides, so that it can still say so then.
  */
 static uint8_t *
 snapshot_reserve(size_t need)

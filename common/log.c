@@ -82,13 +82,6 @@ log_init(const char *program, enum log_level highest)
 	errno = saved;
 }
 
-/* C1 controls: a terminal may obey them too. */
-static bool
-is_late_control(const uint8_t *character, size_t length)
-{
-	return length == 2 && character[0] == 0xc2 && character[1] < 0xa0;
-}
-
 /* Copies text so that a terminal or a log's reader takes it for nothing else. */
 static size_t
 put_printable(char *to, const char *text)
@@ -98,7 +91,7 @@ put_printable(char *to, const char *text)
 
 	for (i = 0; i < length; i += n) {
 		n = utf8_character(bytes + i, length - i);
-		if (n > 0 && !is_late_control(bytes + i, n)) {
+		if (n > 0) {
 			memcpy(to + used, bytes + i, n);
 			used += n;
 			continue;

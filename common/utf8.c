@@ -5,13 +5,13 @@
 #include "common/utf8.h"
 
 size_t
-utf8_character(const unsigned char *text, size_t length)
+utf8_sequence(const unsigned char *text, size_t length)
 {
 	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
 	uint32_t value;
 	size_t bytes;
 
-	if (length == 0 || text[0] < ' ' || text[0] == 0x7f)
+	if (length == 0)
 		return 0;
 	if (text[0] < 0x80)
 		return 1;
@@ -24,8 +24,19 @@ utf8_character(const unsigned char *text, size_t length)
 			return 0;
 		value = value << 6 | (text[i] & 0x3f);
 	}
-	if (value < least[bytes] || value > 0x10ffff || (value >= 0xd800 && value < 0xe000) ||
-	    (value >= 0x80 && value < 0xa0))
+	if (value < least[bytes] || value > 0x10ffff || (value >= 0xd800 && value < 0xe000))
+		return 0;
+	return bytes;
+}
+
+size_t
+utf8_character(const unsigned char *text, size_t length)
+{
+	size_t bytes = utf8_sequence(text, length);
+
+	/* U+0080 to U+009F: a terminal may obey them too. */
+	if ((bytes == 1 && (text[0] < ' ' || text[0] == 0x7f)) ||
+	    (bytes == 2 && text[0] == 0xc2 && text[1] < 0xa0))
 		return 0;
 	return bytes;
 }

@@ -7,9 +7,10 @@
 
 /*
  * Bytes of the character at text, which has at most length bytes: 1 to 4, or 0
- * if it is none (overlong, surrogate, above U+10FFFF, cut short) or a control
- * character (below U+0020, U+007F to U+009F).  RFC 3629.
+ * if it is none (overlong, surrogate, above U+10FFFF, cut short).  RFC 3629.
  */
+size_t	utf8_sequence(const unsigned char *text, size_t length);
+/* The same, and 0 for a control character (below U+0020, U+007F to U+009F). */
 size_t	utf8_character(const unsigned char *text, size_t length);
 /* True if all of it is such characters. */
 bool	utf8_valid(const char *text, size_t length);

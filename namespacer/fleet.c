@@ -1,5 +1,4 @@
 /* One collector for each wanted namespace. */
-#include <fnmatch.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -26,15 +25,6 @@ static struct {
 	struct event			*scan, *check;
 	struct fleet_counts		 counts;
 } fleet;
-
-static bool
-fleet_wanted(const struct netns *ns)
-{
-	for (size_t i = 0; i < fleet.patterns->count; i++)
-		if (fnmatch(fleet.patterns->items[i], ns->name, 0) == 0)
-			return true;
-	return fleet.patterns->count == 0;
-}
 
 /* Whoever lost what held it may be held by something else. */
 static bool
@@ -90,7 +80,7 @@ fleet_reconcile(void)
 	fleet_remove_gone();
 	TAILQ_FOREACH(ns, &netns_all, all) {
 		fleet_take_name(ns);
-		if (ns->life == NULL && fleet_wanted(ns) && life_new(ns) == NULL)
+		if (ns->life == NULL && netns_matches(ns, fleet.patterns) && life_new(ns) == NULL)
 			log_errno(LOG_LEVEL_ERROR, "%s", ns->name);
 	}
 	schedule_soon();

@@ -217,6 +217,8 @@ life_take(struct life *life, const struct channel_message *message)
 	switch (message->type) {
 	case PROTOCOL_IDENTITY:
 		life->cookie = payload.identity.cookie;
+		if (life->netns != NULL && payload.identity.inode != life->netns->inode)
+			life_kill(life, "it is in another namespace than it should be");
 		break;
 	case PROTOCOL_READY:
 		life_take_ready(life);
@@ -300,7 +302,6 @@ life_back_off(struct life *life, bool was_setup, uint64_t now)
 		return;
 	lives.counts.setup_faults++;
 	life_note_fault(life, now);
-	lives.setting.failed(life);
 }
 
 /* One line with the reason and the code of an end that nobody asked for. */
@@ -362,7 +363,6 @@ life_ended(evutil_socket_t fd, short what, void *context)
 	was_setup = life->state == LIFE_SETUP;
 	if (waitid(P_PIDFD, (id_t)fd, &status, WEXITED) == -1)
 		log_errno(LOG_LEVEL_WARNING, "waitid");
-	lives.counts.ended++;
 	if (!life->expected)
 		life_log_end(life, &status, was_setup);
 	life_close(life, was_setup);

@@ -65,12 +65,10 @@ struct life_setting {
 	void			(*changed)(struct life *);
 	/* A snapshot has ended; its figures are in life->last. */
 	void			(*taken)(struct life *);
-	/* The process died before it was ready; it will be tried again. */
-	void			(*failed)(struct life *);
 };
 
 struct life_counts {
-	uint64_t	started, ended, crashed, trapped, setup_faults, overdue, hostile, outgrown;
+	uint64_t	started, crashed, trapped, setup_faults, hostile, outgrown;
 };
 
 /* Compiles the filter and makes the page for the pinned requests; -1 with errno. */
@@ -82,7 +80,7 @@ void		 life_start(struct life *);
 bool		 life_paused(uint64_t now);
 /* Orders a snapshot that shall be done by the deadline (monotonic ns). */
 void		 life_order(struct life *, uint64_t deadline);
-/* Kills it; its end is expected. */
+/* Kills it, as a fault of its own: its end counts as a crash. */
 void		 life_kill(struct life *, const char *why);
 /* Its namespace is gone, or has another name: it ends and is freed. */
 void		 life_abandon(struct life *, const char *why);

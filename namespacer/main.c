@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -37,12 +38,12 @@
 #include "namespacer/settings.h"
 #include "seccomp/sandbox.h"
 
-#define ONCE_DEADLINE	(60 * SECOND)	/* a one-shot run has nobody waiting behind it */
+#define ONCE_DEADLINE	(10 * MINUTE)	/* whoever reads a one-shot run's output may take their time */
 
 static struct {
 	struct config		config;
 	struct event_base	*base;
-	struct event		*signals[3], *parent, *watchdog;
+	struct event		*signals[2], *parent, *watchdog;
 	int			 parent_fd;
 	bool			 once, finished;
 	int			 code;		/* to exit with */
@@ -63,9 +64,14 @@ namespacer_set_once(void *context, const char *value)
 static int
 namespacer_set_parent(void *context, const char *value)
 {
+	char *end;
+
 	(void)context;
-	namespacer.parent_fd = atoi(value);
-	return 0;
+	namespacer.parent_fd = (int)strtol(value, &end, 10);
+	if (*end == '\0' && end != value && fcntl(namespacer.parent_fd, F_GETFD) != -1)
+		return 0;
+	log_error("--parent-fd: '%s' is no open descriptor; the option is for tcpdiag run", value);
+	return EXIT_CODE_USAGE;
 }
 
 static const struct config_option namespacer_options[] = {
@@ -132,6 +138,8 @@ namespacer_alive(evutil_socket_t fd, short what, void *context)
 static void
 namespacer_finished(bool complete)
 {
+	if (schedule_counts()->taken == 0 && complete && namespacer.config.netns.count > 0)
+		log_warning("no namespace has a name that --netns asks for; tcpdiag ns lists them");
 	namespacer.finished = true;
 	namespacer.code = complete ? EXIT_CODE_OK : EXIT_CODE_INCOMPLETE;
 	fleet_stop();
@@ -169,7 +177,6 @@ namespacer_start_lives(const struct empty *empty)
 		.empty_ipc = empty->ipc,
 		.changed = schedule_life_changed,
 		.taken = schedule_life_taken,
-		.failed = schedule_life_failed,
 	};
 
 	handover_init(namespacer.config.orphan_rings);
@@ -210,7 +217,7 @@ namespacer_start_link(void)
 static void
 namespacer_start_events(void)
 {
-	static const int signals[] = { SIGTERM, SIGINT, SIGHUP };
+	static const int signals[] = { SIGTERM, SIGINT };
 	uint64_t watchdog = notify_watchdog_interval();
 	struct timeval period = { (time_t)(watchdog / SECOND), (suseconds_t)(watchdog % SECOND / MICROSECOND) };
 
@@ -253,9 +260,19 @@ namespacer_summarize(void)
 {
 	const struct schedule_counts *snapshots = schedule_counts();
 	const struct life_counts *processes = life_counts();
+	const struct fleet_counts *namespaces = fleet_counts();
+	const struct discovery_counts *looks = discovery_counts();
 
-	log_info("ended: %" PRIu64 " snapshots, %" PRIu64 " incomplete; %" PRIu64 " collectors started, %" PRIu64 " crashed",
-	    snapshots->taken, snapshots->incomplete, processes->started, processes->crashed);
+	log_info("snapshots: %" PRIu64 " taken, %" PRIu64 " incomplete, %" PRIu64 " late",
+	    snapshots->taken, snapshots->incomplete, snapshots->late);
+	log_info("collectors: %" PRIu64 " started, %" PRIu64 " crashed (%" PRIu64 " by a refused call), %" PRIu64
+	    " could not be set up, %" PRIu64 " hostile, %" PRIu64 " replaced by one with a larger ring; %" PRIu64 " rings lost",
+	    processes->started, processes->crashed, processes->trapped, processes->setup_faults, processes->hostile,
+	    processes->outgrown, handover_counts()->lost_rings);
+	log_info("namespaces: %" PRIu64 " appeared, %" PRIu64 " gone, %" PRIu64 " renamed; %" PRIu64 " scans in %" PRIu64
+	    " ms of CPU, %" PRIu64 " entries that are none, %" PRIu64 " vanished, %" PRIu64 " refused",
+	    namespaces->appeared, namespaces->gone, namespaces->renamed, looks->scans, looks->nanoseconds / MILLISECOND,
+	    looks->strangers, looks->vanished, looks->refused);
 }
 
 /* Nobody is left behind: the children are killed, and waited for. */

@@ -6,6 +6,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <inttypes.h>
 #include <linux/magic.h>
 #include <linux/nsfs.h>
@@ -216,6 +217,15 @@ netns_choose_name(struct netns *ns)
 	utf8_clean(name);
 	ns->renamed = ns->name[0] != '\0' && strcmp(name, ns->name) != 0;
 	memcpy(ns->name, name, sizeof(name));
+}
+
+bool
+netns_matches(const struct netns *ns, const struct config_list *patterns)
+{
+	for (size_t i = 0; i < patterns->count; i++)
+		if (fnmatch(patterns->items[i], ns->name, 0) == 0)
+			return true;
+	return patterns->count == 0;
 }
 
 const char *

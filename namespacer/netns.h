@@ -12,6 +12,7 @@
 #include <sys/queue.h>
 #include <sys/types.h>
 
+#include "common/config.h"
 #include "common/protocol.h"
 
 /* How it was found; a better one replaces a worse one. */
@@ -65,6 +66,8 @@ uint64_t	 netns_inode_of(const char *path);
 void		 netns_learn_container(struct netns *, pid_t pid);
 /* Its name: "default", the mount's, the container's id, or netns:[inode]. */
 void		 netns_choose_name(struct netns *);
+/* True if its name matches one of the patterns of glob(7), or there are none. */
+bool		 netns_matches(const struct netns *, const struct config_list *patterns);
 /* "mount", "process", "thread". */
 const char	*netns_how_text(enum netns_how how);
 

@@ -123,12 +123,6 @@ schedule_life_taken(struct life *life)
 	    life->netns->name, taken->sequence, why != NULL ? why : "unknown", taken->records, taken->dropped, taken->attempts);
 }
 
-void
-schedule_life_failed(struct life *life)
-{
-	(void)life;
-}
-
 /* A one-shot run waits for no pause and no long back-off. */
 static bool
 schedule_given_up(const struct life *life)

@@ -31,7 +31,6 @@ void	schedule_soon(void);
 /* Callbacks for life.h. */
 void	schedule_life_changed(struct life *);
 void	schedule_life_taken(struct life *);
-void	schedule_life_failed(struct life *);
 /* once: every namespace is known now; finished may be called from here on. */
 void	schedule_known(void);
 const struct schedule_counts *schedule_counts(void);

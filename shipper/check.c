@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/record.h"
+#include "common/utf8.h"
 #include "common/varint.h"
 #include "shipper/check.h"
 
@@ -113,48 +114,13 @@ check_number_slowly(struct check_cursor *cursor, uint32_t number, unsigned int w
 	return NULL;
 }
 
-/*
- * The length of a UTF-8 sequence that is neither overlong nor a surrogate nor
- * beyond U+10FFFF nor a control character, or 0.
- */
-static size_t
-check_utf8_sequence(const uint8_t *at, size_t left)
-{
-	/* By lead byte: how long, and within what the second byte must be. */
-	static const struct { uint8_t first, last, length, low, high; } leads[] = {
-		{ 0x20, 0x7e, 1, 0, 0 },
-		{ 0xc2, 0xc2, 2, 0xa0, 0xbf },	/* not C1, which terminals obey */
-		{ 0xc3, 0xdf, 2, 0x80, 0xbf },
-		{ 0xe0, 0xe0, 3, 0xa0, 0xbf },
-		{ 0xe1, 0xec, 3, 0x80, 0xbf },
-		{ 0xed, 0xed, 3, 0x80, 0x9f },
-		{ 0xee, 0xef, 3, 0x80, 0xbf },
-		{ 0xf0, 0xf0, 4, 0x90, 0xbf },
-		{ 0xf1, 0xf3, 4, 0x80, 0xbf },
-		{ 0xf4, 0xf4, 4, 0x80, 0x8f },
-	};
-	size_t i, length = 0, more;
-
-	for (i = 0; i < sizeof(leads) / sizeof(leads[0]) && length == 0; i++) {
-		if (at[0] < leads[i].first || at[0] > leads[i].last)
-			continue;
-		length = leads[i].length;
-		if (length > left || (length > 1 && (at[1] < leads[i].low || at[1] > leads[i].high)))
-			return 0;
-	}
-	for (more = 2; more < length; more++)
-		if ((at[more] & 0xc0) != 0x80)
-			return 0;
-	return length;
-}
-
 static bool
 check_utf8(const uint8_t *at, size_t left)
 {
 	size_t length;
 
 	for (; left > 0; at += length, left -= length) {
-		length = at[0] >= 0x20 && at[0] <= 0x7e ? 1 : check_utf8_sequence(at, left);
+		length = at[0] >= 0x20 && at[0] <= 0x7e ? 1 : utf8_character(at, left);
 		if (length == 0)
 			return false;
 	}

@@ -76,27 +76,10 @@ stamp_write(uint8_t to[RECORD_STAMP_MAX], const struct stamp_identity *identity)
 	return cursor.full ? 0 : cursor.length;
 }
 
-static bool
-stamp_is_control(const uint8_t *character, size_t length)
-{
-	if (length <= 1)
-		return character[0] < 0x20 || character[0] == 0x7f;
-	return character[0] == 0xc2 && character[1] < 0xa0;
-}
-
 const char *
 stamp_string_fault(const char *string, size_t length)
 {
-	const uint8_t *bytes = (const uint8_t *)string;
-
 	if (length > RECORD_STRING_MAX)
 		return "is longer than 255 bytes";
-	for (size_t i = 0, n; i < length; i += n) {
-		n = utf8_character(bytes + i, length - i);
-		if (stamp_is_control(bytes + i, n))
-			return "has a control character";
-		if (n == 0)
-			return "is not UTF-8";
-	}
-	return NULL;
+	return utf8_valid(string, length) ? NULL : "is not UTF-8, or has a control character";
 }

@@ -167,7 +167,7 @@ text_sequence(const uint8_t *bytes, size_t left, uint32_t *point)
 	*point = bytes[0];
 	if (bytes[0] < 0x80)
 		return 1;
-	length = utf8_character(bytes, left);
+	length = utf8_sequence(bytes, left);
 	if (length == 0)
 		return 0;
 	*point &= 0x7fu >> length;
