@@ -163,7 +163,7 @@ def test_a_name_goes_but_the_namespace_lives(tcpdiag, world, file):
 
 def test_namespaces_come_and_go(tcpdiag, world, file):
     """A storm of short-lived namespaces disturbs nobody and leaves nothing behind."""
-    resident = world.named("-l", "established:count=10")
+    resident = world.named("-l", "listen:count=21")
     daemon = stream(tcpdiag, file, *harness.OURS, *harness.NAMELESS, interval="200ms")
     file.wait_for_snapshots(resident.name)
     pids = daemon.find("namespacer") + daemon.find("shipper")
