@@ -121,7 +121,7 @@ report_wait_doorbell(uint64_t deadline)
 	uint64_t now = clock_monotonic(), left = deadline > now ? deadline - now : 0;
 	/* A lost ring costs at most a tick. */
 	uint64_t tick = left < 100 * MILLISECOND ? left : 100 * MILLISECOND;
-	struct timespec timeout = { (time_t)(tick / SECOND), (long)(tick % SECOND) };
+	struct timespec timeout = clock_timespec(tick);
 
 	if (left == 0)
 		return false;

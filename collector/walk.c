@@ -32,12 +32,11 @@ walk_wait(uint64_t deadline)
 {
 	struct pollfd answer = { .fd = COLLECTOR_FD_NETLINK, .events = POLLIN };
 	uint64_t now = clock_monotonic();
-	struct timespec left = { 0 };
+	struct timespec left;
 
 	if (now >= deadline)
 		return false;
-	left.tv_sec = (time_t)((deadline - now) / SECOND);
-	left.tv_nsec = (long)((deadline - now) % SECOND);
+	left = clock_timespec(deadline - now);
 	return ppoll(&answer, 1, &left, NULL) > 0 || errno == EINTR;
 }
 

@@ -3,6 +3,7 @@
 #define COMMON_CLOCK_H
 
 #include <stdint.h>
+#include <sys/time.h>
 #include <time.h>
 
 #define MICROSECOND	UINT64_C(1000)
@@ -32,6 +33,20 @@ static inline uint64_t
 clock_real(void)
 {
 	return clock_read(CLOCK_REALTIME);
+}
+
+/* For libevent's timers. */
+static inline struct timeval
+clock_timeval(uint64_t ns)
+{
+	return (struct timeval){ (time_t)(ns / SECOND), (suseconds_t)(ns % SECOND / MICROSECOND) };
+}
+
+/* For ppoll(2). */
+static inline struct timespec
+clock_timespec(uint64_t ns)
+{
+	return (struct timespec){ (time_t)(ns / SECOND), (long)(ns % SECOND) };
 }
 
 #endif

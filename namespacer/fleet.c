@@ -125,7 +125,7 @@ fleet_changed(void)
 static struct event *
 fleet_every(struct event_base *base, uint64_t ns, event_callback_fn call)
 {
-	struct timeval period = { (time_t)(ns / SECOND), (suseconds_t)(ns % SECOND / MICROSECOND) };
+	struct timeval period = clock_timeval(ns);
 	struct event *timer = event_new(base, -1, EV_PERSIST, call, NULL);
 
 	if (timer != NULL)

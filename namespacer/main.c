@@ -219,7 +219,7 @@ namespacer_start_events(void)
 {
 	static const int signals[] = { SIGTERM, SIGINT };
 	uint64_t watchdog = notify_watchdog_interval();
-	struct timeval period = { (time_t)(watchdog / SECOND), (suseconds_t)(watchdog % SECOND / MICROSECOND) };
+	struct timeval period = clock_timeval(watchdog);
 
 	for (size_t i = 0; i < 2; i++) {
 		namespacer.signals[i] = evsignal_new(namespacer.base, signals[i], namespacer_stop, NULL);

@@ -59,8 +59,7 @@ schedule_counts(void)
 static void
 schedule_at(uint64_t when, uint64_t now)
 {
-	uint64_t wait = when > now ? when - now : 0;
-	struct timeval pause = { (time_t)(wait / SECOND), (suseconds_t)(wait % SECOND / MICROSECOND) };
+	struct timeval pause = clock_timeval(when > now ? when - now : 0);
 
 	event_add(schedule.timer, &pause);
 }

@@ -40,16 +40,10 @@ struct delivery {
 	struct event		*retry;
 };
 
-static struct timeval
-delivery_timeval(uint64_t ns)
-{
-	return (struct timeval){ .tv_sec = (time_t)(ns / SECOND), .tv_usec = (suseconds_t)(ns % SECOND / 1000) };
-}
-
 static void
 delivery_arm(struct event *event, uint64_t ns)
 {
-	struct timeval time = delivery_timeval(ns);
+	struct timeval time = clock_timeval(ns);
 
 	if (event_add(event, &time) == -1)
 		fatal(EXIT_CODE_SYSTEM, "cannot set a timer");

@@ -258,10 +258,7 @@ static struct event *
 shipper_event(struct shipper *s, int fd, short what, event_callback_fn function, uint64_t interval)
 {
 	struct event *event = event_new(s->base, fd, what, function, s);
-	const struct timeval time = {
-		.tv_sec = (time_t)(interval / SECOND),
-		.tv_usec = (suseconds_t)(interval % SECOND / MICROSECOND),
-	};
+	const struct timeval time = clock_timeval(interval);
 
 	if (event == NULL || event_add(event, interval > 0 ? &time : NULL) == -1)
 		fatal(EXIT_CODE_SYSTEM, "cannot set up an event");
