@@ -76,16 +76,16 @@ def test_every_namespace_of_the_host(tcpdiag, world):
             world.thread("listen:count=3"), world.named("-b", "-l", "close-wait")]
     for namespace in ours:
         witness.settled(namespace.file)
-    before = {inode: witness.read(file) for inode, file in witness.namespaces().items()}
+    before = witness.read_all()
     records = sockets(tcpdiag.records())
-    files = witness.namespaces()
+    after = witness.read_all()
+    assert {namespace.inode for namespace in ours} <= before.keys() & after.keys()
     for namespace in ours:
         check(records, namespace, before[namespace.inode])
-    for inode in before.keys() & files.keys():
-        after = witness.read(files[inode])
+    for inode in before.keys() & after.keys():
         cookies = {record["inet_diag_msg_socket_cookie"] for record in records if record["netns_inode"] == inode}
-        assert before[inode].keys() & after.keys() <= cookies, f"sockets of {files[inode]} are missing"
-    assert {record["netns_inode"] for record in records} <= before.keys() | files.keys()
+        assert before[inode].keys() & after[inode].keys() <= cookies, f"sockets of netns:[{inode}] are missing"
+    assert {record["netns_inode"] for record in records} <= before.keys() | witness.namespaces().keys()
     assert len({record["netns"] for record in records}) == len({record["netns_inode"] for record in records})
 
 
