@@ -39,7 +39,7 @@
 
 #define RUN_LISTEN_TIME	(10 * SECOND)	/* until the shipper listens */
 
-enum { RUN_POLL_MS = 10, RUN_ARGUMENTS = 8 };
+enum { RUN_POLL_MS = 10, RUN_STOP_MS = 15000, RUN_ARGUMENTS = 8 };
 
 static const struct channel_type run_file = { PROTOCOL_FILE, 0, 1 };
 
@@ -256,7 +256,7 @@ run_reap(struct run_daemon *daemon)
 	fd_close(&daemon->channel);
 }
 
-/* Waits for one daemon to end. */
+/* Waits for one daemon to end; one that hangs is killed. */
 static void
 run_join(struct run_daemon *daemon)
 {
@@ -264,8 +264,10 @@ run_join(struct run_daemon *daemon)
 
 	if (daemon->pidfd == -1)
 		return;
-	while (poll(&end, 1, -1) == -1 && errno == EINTR)
-		;
+	if (poll(&end, 1, RUN_STOP_MS) == 0) {
+		log_error("%s does not end, and is killed", daemon->program);
+		syscall(SYS_pidfd_send_signal, daemon->pidfd, SIGKILL, NULL, 0);
+	}
 	run_reap(daemon);
 }
 
@@ -362,6 +364,7 @@ run_take_signals_by_descriptor(void)
 	sigaddset(&set, SIGHUP);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGCHLD, SIG_DFL);	/* whoever started us may have ignored it */
 	if ((run.signal_fd = signalfd(-1, &set, SFD_CLOEXEC)) == -1)
 		fatal_errno(EXIT_CODE_SYSTEM, "signalfd");
 }

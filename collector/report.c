@@ -101,21 +101,24 @@ report_ring_doorbell(void)
 	(void)!send(COLLECTOR_FD_DOORBELL, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
-/* Takes the rings; they carry nothing. */
+/* A shipper may shut the doorbell down; then only the tick is left. */
+static bool report_doorbell_over;
+
+/* Takes the rings, which carry nothing; a bounded number, whoever rings. */
 static void
 report_quiet_doorbell(void)
 {
-	char rings[64];
+	char rings[256];
 
-	while (recv(COLLECTOR_FD_DOORBELL, rings, sizeof(rings), MSG_DONTWAIT) == (ssize_t)sizeof(rings))
-		;
+	if (!report_doorbell_over && recv(COLLECTOR_FD_DOORBELL, rings, sizeof(rings), MSG_DONTWAIT) == 0)
+		report_doorbell_over = true;
 }
 
 bool
 report_wait_doorbell(uint64_t deadline)
 {
 	struct pollfd fds[] = {
-		{ .fd = COLLECTOR_FD_DOORBELL, .events = POLLIN },
+		{ .fd = report_doorbell_over ? -1 : COLLECTOR_FD_DOORBELL, .events = POLLIN },
 		{ .fd = COLLECTOR_FD_CONTROL, .events = 0 },	/* gone is always told */
 	};
 	uint64_t now = clock_monotonic(), left = deadline > now ? deadline - now : 0;

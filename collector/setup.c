@@ -88,11 +88,15 @@ setup_keep(enum collector_fd place, int fd)
 static int
 setup_netlink(void)
 {
+	const struct sockaddr_nl kernel = { .nl_family = AF_NETLINK };
 	int size = SETUP_RECEIVE_BUFFER;
 	socklen_t length = sizeof(setup.identity.cookie);
 	int fd = socket(AF_NETLINK, SOCK_RAW, NETLINK_SOCK_DIAG);
 
 	if (setup_keep(COLLECTOR_FD_NETLINK, fd) == -1)
+		return -1;
+	/* Else any user, in a namespace of his own, could fill its queue. */
+	if (connect(fd, (const struct sockaddr *)&kernel, sizeof(kernel)) == -1)
 		return -1;
 	/* Only memory that is used counts; a dump needs one datagram at a time. */
 	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size)) == -1)

@@ -42,20 +42,15 @@ walk_wait(uint64_t deadline)
 
 /*
  * The next datagram's length, or -1 with the outcome.  Answers of a dump are
- * there at once, so that waiting is the exception.  Whoever is not the kernel
- * (another process may send to a netlink socket) is not heard.
+ * there at once, so that waiting is the exception.  The socket is connected to
+ * the kernel, and nobody else is heard.
  */
 static ssize_t
 walk_receive(uint64_t deadline, enum record_outcome *outcome)
 {
 	for (;;) {
-		struct sockaddr_nl from = { 0 };
-		socklen_t size = sizeof(from);
-		ssize_t n = recvfrom(COLLECTOR_FD_NETLINK, walk.buffer, sizeof(walk.buffer),
-		    MSG_DONTWAIT | MSG_TRUNC, (struct sockaddr *)&from, &size);
+		ssize_t n = recv(COLLECTOR_FD_NETLINK, walk.buffer, sizeof(walk.buffer), MSG_DONTWAIT | MSG_TRUNC);
 
-		if (n >= 0 && from.nl_pid != 0)
-			continue;
 		if (n > (ssize_t)sizeof(walk.buffer)) {
 			*outcome = RECORD_OUTCOME_TRUNCATED;
 			return -1;

@@ -67,6 +67,10 @@ user_find(const char *name, uid_t fallback, uid_t *uid, gid_t *gid, char *error,
 	errno = 0;
 	user = is_number ? getpwuid(id) : getpwnam(name);
 	if (user == NULL && !is_number) {
+		if (is_not_found(errno) && strncmp(name, USER_PREFIX, strlen(USER_PREFIX)) != 0) {
+			snprintf(error, size, "there is no user '%s'", name);
+			return -1;
+		}
 		if (is_not_found(errno))
 			return use_fallback(name, fallback, uid, gid, error, size);
 		snprintf(error, size, "user '%s' cannot be looked up: %s", name, strerror(errno));

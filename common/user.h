@@ -10,10 +10,12 @@
  * nothing is installed): ids that no distribution gives out, see
  * systemd's UIDS-GIDS.  user_find refuses them when somebody has them.
  */
+#define USER_PREFIX	"tcpdiag-"	/* of the two users' names */
 enum { USER_COLLECTOR_FALLBACK = 60641, USER_SHIPPER_FALLBACK = 60642 };
 
 /*
- * The ids of a user by name (or of a number in decimal); of fallback if there
+ * The ids of a user by name (or of a number in decimal); of fallback if it is
+ * one of ours by its prefix, there
  * is no such user and nobody has that id.  Root is refused: the users are there
  * so that nothing runs as root.  -1 with one sentence in error.
  */

@@ -95,8 +95,11 @@ discovery_found(const char *path, uint64_t inode, enum netns_how how)
 		return NULL;
 	if (ns != NULL)
 		netns_held_by(ns, path, how);
-	else if ((ns = netns_add(path, inode, how)) == NULL)
+	else if ((ns = netns_add(path, inode, how)) == NULL) {
+		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM)
+			log_limited(LOG_LEVEL_ERROR, "a namespace is not read: %s; raise LimitNOFILE= or the memory", strerror(errno));
 		discovery_count_error();
+	}
 	return ns;
 }
 

@@ -65,11 +65,11 @@ fleet_take_name(struct netns *ns)
 		fleet.counts.appeared++;
 	if (is_new)
 		log_debug("%s: found by %s %s", ns->name, netns_how_text(ns->how), ns->holder);
-	if (!ns->renamed)
+	if (!ns->renamed && !life_has_other_identity(ns->life))
 		return;
 	fleet.counts.renamed++;
 	if (ns->life != NULL)
-		life_abandon(ns->life, "its namespace has another name now");
+		life_abandon(ns->life, "its namespace has another name or container now");
 }
 
 static void

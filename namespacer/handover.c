@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "common/fd.h"
 #include "common/log.h"
@@ -99,6 +100,32 @@ handover_limit(void)
 {
 	while (handover.counts.orphan_bytes > handover.limit)
 		handover_give_up_oldest();
+}
+
+/* Each position is the first word of its memory file: see ring.h. */
+static uint64_t
+handover_position(int fd)
+{
+	uint64_t position = 0;
+
+	return pread(fd, &position, sizeof(position), 0) == (ssize_t)sizeof(position) ? position : 0;
+}
+
+uint64_t
+handover_unread(void)
+{
+	const struct handover *ring;
+	uint64_t unread = 0;
+
+	TAILQ_FOREACH(ring, &handover_all, all) {
+		uint64_t written = handover_position(ring->memory.data_fd);
+		uint64_t released = handover_position(ring->memory.control_fd);
+
+		/* Both are others' words: what cannot be is not added up. */
+		if (written - released <= ring->identity.size)
+			unread += written - released;
+	}
+	return unread;
 }
 
 struct handover *

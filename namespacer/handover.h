@@ -47,6 +47,8 @@ void		 handover_end(struct handover *);
 void		 handover_limit(void);
 void		 handover_free(struct handover *);
 struct handover	*handover_find(uint64_t epoch);
+/* Bytes in all rings that no shipper has released: lost, if there is none. */
+uint64_t	 handover_unread(void);
 const struct handover_counts *handover_counts(void);
 
 #endif

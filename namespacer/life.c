@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 
 #include <errno.h>
+#include <limits.h>
 #include <linux/filter.h>
 #include <signal.h>
 #include <stdio.h>
@@ -32,7 +33,10 @@
 #define LIFE_OVERDUE		(5 * SECOND)	/* beyond the deadline of a snapshot or of the set-up */
 #define LIFE_RING_SHARE		4	/* a ring should hold this part of a snapshot */
 
-enum { LIFE_SAME_FAULTS = 3 };
+enum {
+	LIFE_SAME_FAULTS = 3,
+	LIFE_REPORTS = 16,	/* of a collector that are read at a time */
+};
 
 static const struct channel_type life_reports[] = {
 	{ PROTOCOL_IDENTITY, sizeof(struct protocol_identity), 0 },
@@ -68,6 +72,7 @@ life_init(const struct life_setting *setting)
 	uint64_t values[SANDBOX_VALUES] = {
 		[SANDBOX_NETLINK_FD] = COLLECTOR_FD_NETLINK,
 		[SANDBOX_LAST_CHANNEL_FD] = COLLECTOR_FD_DOORBELL,
+		[SANDBOX_SEND_FLAGS] = MSG_DONTWAIT | MSG_NOSIGNAL,
 	};
 
 	lives.setting = *setting;
@@ -131,7 +136,8 @@ life_expects(const struct life *life, uint32_t type)
 		{ PROTOCOL_TRAPPED, 1U << LIFE_SETUP | 1U << LIFE_IDLE | 1U << LIFE_TAKING },
 	};
 
-	if (type == PROTOCOL_IDENTITY && life->cookie != 0)
+	if ((type == PROTOCOL_IDENTITY && life->cookie != 0) || (type == PROTOCOL_WAITING && life->waiting) ||
+	    (type == PROTOCOL_TRAPPED && life->why[0] != '\0'))
 		return false;
 	for (size_t i = 0; i < sizeof(turns) / sizeof(turns[0]); i++)
 		if (turns[i].type == type)
@@ -162,6 +168,7 @@ life_consider_growth(struct life *life)
 	    (unsigned long)life->last.bytes, (unsigned long)life->ring_size);
 	life->state = LIFE_ENDING;
 	life->expected = true;
+	life->overdue = clock_monotonic() + LIFE_OVERDUE;
 	/* It reads the end of its channel, and ends. */
 	shutdown(life->control, SHUT_WR);
 }
@@ -227,7 +234,10 @@ life_take(struct life *life, const struct channel_message *message)
 		life->waiting = true;
 		break;
 	case PROTOCOL_TAKEN:
-		life_take_taken(life, &payload.taken);
+		if (payload.taken.sequence == life->sequence)
+			life_take_taken(life, &payload.taken);
+		else
+			life_kill(life, "it ended a snapshot that nobody ordered");
 		break;
 	case PROTOCOL_FAILED:
 		life_take_failed(life, &payload.failed);
@@ -238,13 +248,14 @@ life_take(struct life *life, const struct channel_message *message)
 	}
 }
 
+/* So many at a time; what is left is an event of its own. */
 static void
-life_read_reports(struct life *life)
+life_read_reports(struct life *life, unsigned int most)
 {
 	struct channel_message message;
 	enum channel_result result = CHANNEL_OK;
 
-	while (result == CHANNEL_OK) {
+	while (result == CHANNEL_OK && most-- > 0) {
 		result = channel_receive(life->control, life_reports, &message);
 		if (result == CHANNEL_OK)
 			life_take(life, &message);
@@ -262,7 +273,7 @@ life_readable(evutil_socket_t fd, short what, void *context)
 
 	(void)fd;
 	(void)what;
-	life_read_reports(life);
+	life_read_reports(life, LIFE_REPORTS);
 	lives.setting.changed(life);
 }
 
@@ -272,14 +283,19 @@ life_note_fault(const struct life *life, uint64_t now)
 {
 	size_t same = 0;
 
-	memmove(&lives.faults[1], &lives.faults[0], sizeof(lives.faults) - sizeof(lives.faults[0]));
+	uint64_t inode = life->netns != NULL ? life->netns->inode : 0;
+	size_t place = 0;
+
+	/* One entry a namespace: the same one again is no other. */
+	while (place < LIFE_SAME_FAULTS - 1 && lives.faults[place].inode != inode)
+		place++;
+	memmove(&lives.faults[1], &lives.faults[0], place * sizeof(lives.faults[0]));
 	memcpy(lives.faults[0].why, life->why, sizeof(life->why));
-	lives.faults[0].inode = life->netns != NULL ? life->netns->inode : 0;
+	lives.faults[0].inode = inode;
 	lives.faults[0].when = now;
 	for (size_t i = 0; i < LIFE_SAME_FAULTS; i++)
 		if (now - lives.faults[i].when < LIFE_SAME_FAULT_WINDOW && lives.faults[i].when != 0 &&
-		    strcmp(lives.faults[i].why, life->why) == 0 &&
-		    (i == 0 || lives.faults[i].inode != lives.faults[i - 1].inode))
+		    strcmp(lives.faults[i].why, life->why) == 0)
 			same++;
 	if (same < LIFE_SAME_FAULTS || life_paused(now))
 		return;
@@ -301,7 +317,9 @@ life_back_off(struct life *life, bool was_setup, uint64_t now)
 	if (!was_setup || life->expected)
 		return;
 	lives.counts.setup_faults++;
-	life_note_fault(life, now);
+	/* What this process is out of is no fault of a set-up, and passes. */
+	if (!life->short_of)
+		life_note_fault(life, now);
 }
 
 /* One line with the reason and the code of an end that nobody asked for. */
@@ -359,13 +377,16 @@ life_ended(evutil_socket_t fd, short what, void *context)
 	siginfo_t status = { 0 };
 
 	(void)what;
-	life_read_reports(life);	/* its last words */
-	was_setup = life->state == LIFE_SETUP;
+	life_read_reports(life, UINT_MAX);	/* its last words: the dead add none */
+	was_setup = life->state == LIFE_SETUP || life->unready;
 	if (waitid(P_PIDFD, (id_t)fd, &status, WEXITED) == -1)
 		log_errno(LOG_LEVEL_WARNING, "waitid");
 	if (!life->expected)
 		life_log_end(life, &status, was_setup);
 	life_close(life, was_setup);
+	/* A snapshot that was cut short is taken again as soon as it may. */
+	if (life->state == LIFE_TAKING && !life->expected)
+		life->due = 0;
 	life_back_off(life, was_setup, clock_monotonic());
 	life->state = LIFE_NONE;
 	lives.setting.changed(life);
@@ -379,7 +400,9 @@ life_kill(struct life *life, const char *why)
 	if (life->pidfd == -1)
 		return;
 	snprintf(life->why, sizeof(life->why), "%s", why);
+	life->unready |= life->state == LIFE_SETUP;
 	life->state = LIFE_ENDING;
+	life->overdue = UINT64_MAX;
 	if (syscall(SYS_pidfd_send_signal, life->pidfd, SIGKILL, NULL, 0) == -1 && errno != ESRCH)
 		log_errno(LOG_LEVEL_ERROR, "%s: collector %d cannot be killed", life_name(life), (int)life->pid);
 }
@@ -394,6 +417,13 @@ life_abandon(struct life *life, const char *why)
 		free(life);
 	else
 		life_kill(life, why);
+}
+
+bool
+life_has_other_identity(const struct life *life)
+{
+	return life != NULL && life->ring != NULL &&
+	    strcmp(life->ring->identity.container, life->netns->container) != 0;
 }
 
 void
@@ -530,13 +560,14 @@ life_start(struct life *life)
 	uint64_t now = clock_monotonic();
 
 	life->why[0] = '\0';
-	life->expected = life->delivered = life->waiting = false;
+	life->expected = life->delivered = life->waiting = life->unready = life->short_of = false;
 	if (life_try(life) == 0 && life_supervise(life) == 0) {
 		life->state = LIFE_SETUP;
 		life->overdue = now + 2 * LIFE_OVERDUE;
 		lives.counts.started++;
 		return;
 	}
+	life->short_of = errno == EMFILE || errno == ENFILE || errno == EAGAIN || errno == ENOMEM;
 	snprintf(life->why, sizeof(life->why), "could not fork: %s", strerror(errno));
 	log_limited(LOG_LEVEL_ERROR, "%s: no collector: %s", life->netns->name, life->why);
 	life_undo(life);

@@ -41,6 +41,8 @@ struct life {
 	bool			 waiting;	/* for room in its ring: its turn is free */
 	bool			 expected;	/* its end was asked for */
 	bool			 delivered;	/* a snapshot, in this process's life */
+	bool			 unready;	/* it was killed while it was being set up */
+	bool			 short_of;	/* this process lacked memory or descriptors for it */
 	char			 why[128];	/* what it said of its end */
 
 	/* what outlives the process */
@@ -84,6 +86,8 @@ void		 life_order(struct life *, uint64_t deadline);
 void		 life_kill(struct life *, const char *why);
 /* Its namespace is gone, or has another name: it ends and is freed. */
 void		 life_abandon(struct life *, const char *why);
+/* True if its namespace is known to be another container's than its ring says; NULL is not. */
+bool		 life_has_other_identity(const struct life *);
 /* The shipper found what cannot be in that collector's ring. */
 void		 life_hostile(uint64_t epoch);
 const struct life_counts *life_counts(void);

@@ -16,7 +16,9 @@
 #include "namespacer/handover.h"
 #include "namespacer/link.h"
 
-enum { LINK_RETRY_FIRST_MS = 20, LINK_RETRY_MAX_MS = 1000 };
+#define LINK_STEADY	(10 * SECOND)	/* up for so long, it was a good connection */
+
+enum { LINK_RETRY_FIRST_MS = 20, LINK_RETRY_MAX_MS = 1000, LINK_REPORTS = 64 };
 
 static const struct channel_type link_hello = { PROTOCOL_HELLO, sizeof(struct protocol_hello), 0 };
 static const struct channel_type link_ring = { PROTOCOL_RING, sizeof(struct protocol_ring), 3 };
@@ -48,6 +50,7 @@ static struct {
 	bool				 finish;	/* FINISH is to be sent */
 	bool				 finished;	/* it was: the shipper will go */
 	unsigned int			 delay;		/* ms, of the next try */
+	uint64_t			 since;		/* when it came up */
 	int				 complained;	/* errno that was logged last */
 } the_link = { .fd = -1, .last = -1 };
 
@@ -159,7 +162,7 @@ link_greeted(const struct protocol_hello *hello)
 	}
 	the_link.up = true;
 	the_link.untried = false;
-	the_link.delay = LINK_RETRY_FIRST_MS;
+	the_link.since = clock_monotonic();
 	the_link.complained = 0;
 	log_info("connected to the shipper at %s", the_link.address.sun_path);
 	link_flush();
@@ -193,7 +196,7 @@ link_readable(evutil_socket_t fd, short what, void *context)
 	(void)fd;
 	(void)what;
 	(void)context;
-	while (the_link.fd != -1 && result == CHANNEL_OK) {
+	for (unsigned int i = 0; i < LINK_REPORTS && the_link.fd != -1 && result == CHANNEL_OK; i++) {
 		result = channel_receive(the_link.fd, the_link.up ? link_reports : link_greeting, &message);
 		if (result == CHANNEL_OK)
 			link_take(&message);
@@ -295,10 +298,13 @@ link_down(const char *why)
 		fd_close(&the_link.last);	/* it got nothing */
 	TAILQ_FOREACH(ring, &handover_all, all)
 		ring->sent = false;
+	/* One that greets and goes, again and again, is not asked more often for it. */
+	if (was_up && clock_monotonic() - the_link.since > LINK_STEADY)
+		the_link.delay = LINK_RETRY_FIRST_MS;
 	the_link.up = the_link.untried = false;
 	link_close();
 	if (why != NULL && !the_link.finished)
-		log_notice("lost the shipper: %s", why);
+		log_limited(LOG_LEVEL_NOTICE, "lost the shipper: %s", why);
 	link_retry_later();
 	if (was_up)
 		the_link.callbacks.down();

@@ -171,7 +171,8 @@ namespacer_start_lives(const struct empty *empty)
 		.net_admin = namespacer.settings.net_admin,
 		.states = namespacer.settings.states,
 		.ring_size = ring_size_for(namespacer.config.ring_size),
-		.ring_limit = namespacer.once ? 0 : namespacer.config.ring_limit,
+		/* Rounded down to a size that a ring may have. */
+		.ring_limit = namespacer.once ? 0 : ring_size_for(namespacer.config.ring_limit / 2 + 1),
 		.empty_net = empty->net,
 		.empty_mount = empty->mount,
 		.empty_ipc = empty->ipc,
@@ -225,6 +226,7 @@ namespacer_start_events(void)
 		namespacer.signals[i] = evsignal_new(namespacer.base, signals[i], namespacer_stop, NULL);
 		event_add(namespacer.signals[i], NULL);
 	}
+	signal(SIGCHLD, SIG_DFL);	/* whoever started it may have ignored it */
 	signal(SIGHUP, SIG_IGN);	/* nothing to reopen; the shipper has the files */
 	signal(SIGPIPE, SIG_IGN);
 	if (namespacer.parent_fd != -1) {
@@ -279,12 +281,16 @@ namespacer_summarize(void)
 static void
 namespacer_finish(void)
 {
+	uint64_t unread;
+
 	notify_stopping();
 	if (!namespacer.finished)
 		fleet_stop();
-	link_stop();
 	while (wait(NULL) > 0 || errno == EINTR)
 		;
+	if (!namespacer.finished && !link_is_up() && (unread = handover_unread()) > 0)
+		log_warning("%" PRIu64 " bytes of records are lost: no shipper was there to take their rings", unread);
+	link_stop();
 	namespacer_summarize();
 }
 

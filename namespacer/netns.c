@@ -81,15 +81,21 @@ netns_inode_of(const char *path)
 static int
 netns_open(const char *path, uint64_t inode)
 {
-	cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	/* O_PATH opens nothing: a device that was put there meanwhile stays closed. */
+	cleanup_fd int place = open(path, O_PATH | O_CLOEXEC), fd = -1;
+	char self[64];
 	struct statfs fs;
 	struct stat st;
 
-	if (fd == -1 || fstatfs(fd, &fs) == -1 || fstat(fd, &st) == -1)
+	if (place == -1 || fstatfs(place, &fs) == -1 || fstat(place, &st) == -1)
 		return -1;
-	if ((uint64_t)fs.f_type == NSFS_MAGIC && st.st_ino == inode &&
-	    ioctl(fd, NS_GET_NSTYPE) == CLONE_NEWNET)
-		return fd_steal(&fd);
+	if ((uint64_t)fs.f_type == NSFS_MAGIC && st.st_ino == inode) {
+		snprintf(self, sizeof(self), "/proc/self/fd/%d", place);
+		if ((fd = open(self, O_RDONLY | O_CLOEXEC)) == -1)
+			return -1;
+		if (ioctl(fd, NS_GET_NSTYPE) == CLONE_NEWNET)
+			return fd_steal(&fd);
+	}
 	errno = ESTALE;
 	return -1;
 }
@@ -200,6 +206,21 @@ netns_learn_container(struct netns *ns, pid_t pid)
 	snprintf(ns->runtime, sizeof(ns->runtime), "%s", netns_runtime(text));
 }
 
+/* A cgroup's name is its owner's to choose; the first who has it keeps it. */
+static bool
+netns_container_is_taken(const struct netns *ns)
+{
+	const struct netns *other;
+
+	TAILQ_FOREACH(other, &netns_all, all) {
+		if (other == ns)
+			return false;
+		if (strcmp(other->container, ns->container) == 0)
+			return true;
+	}
+	return false;
+}
+
 void
 netns_choose_name(struct netns *ns)
 {
@@ -210,7 +231,7 @@ netns_choose_name(struct netns *ns)
 		snprintf(name, sizeof(name), "default");
 	else if (ns->how == NETNS_MOUNT && slash != NULL)
 		snprintf(name, sizeof(name), "%s", slash + 1);
-	else if (ns->container[0] != '\0')
+	else if (ns->container[0] != '\0' && !netns_container_is_taken(ns))
 		snprintf(name, sizeof(name), "%s", ns->container);
 	else
 		snprintf(name, sizeof(name), "netns:[%" PRIu64 "]", ns->inode);

@@ -206,10 +206,14 @@ schedule_kill_overdue(uint64_t now)
 {
 	struct netns *ns;
 
-	TAILQ_FOREACH(ns, &netns_all, all)
-		if (ns->life != NULL && (ns->life->state == LIFE_TAKING || ns->life->state == LIFE_SETUP) &&
-		    ns->life->overdue <= now)
-			life_kill(ns->life, "it did not answer in time");
+	TAILQ_FOREACH(ns, &netns_all, all) {
+		struct life *life = ns->life;
+
+		if (life == NULL || life->state == LIFE_NONE || life->state == LIFE_IDLE || life->overdue > now)
+			continue;
+		life->expected = false;		/* also when it was asked to end, and did not */
+		life_kill(life, "it did not answer in time");
+	}
 }
 
 /* When something is due that no event will tell. */

@@ -105,17 +105,15 @@ static void
 watch_read_inotify(evutil_socket_t fd, short what, void *context)
 {
 	_Alignas(struct inotify_event) char buffer[WATCH_BUFFER];
-	ssize_t n;
+	ssize_t n = read(fd, buffer, sizeof(buffer));
 
 	(void)what;
 	(void)context;
-	while ((n = read(fd, buffer, sizeof(buffer))) > 0) {
-		for (char *at = buffer; at < buffer + n; ) {
-			const struct inotify_event *event = (const struct inotify_event *)at;
+	for (char *at = buffer; n > 0 && at < buffer + n; ) {
+		const struct inotify_event *event = (const struct inotify_event *)at;
 
-			watch_take_event(event);
-			at += sizeof(*event) + event->len;
-		}
+		watch_take_event(event);
+		at += sizeof(*event) + event->len;
 	}
 	watch_look_soon();
 }

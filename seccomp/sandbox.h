@@ -25,6 +25,7 @@ extern const struct sandbox_policy sandbox_shipper;
 enum sandbox_value {
 	SANDBOX_NETLINK_FD,	/* the collector's sock_diag socket */
 	SANDBOX_LAST_CHANNEL_FD,/* its control channel and doorbell, from 0 */
+	SANDBOX_SEND_FLAGS,	/* of whatever a collector says on its channels */
 	SANDBOX_PINNED_MESSAGE,	/* address of the one msghdr it may send */
 	SANDBOX_VALUES
 };

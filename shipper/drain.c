@@ -449,7 +449,7 @@ drain_rung(evutil_socket_t fd, short what, void *context)
 		r->gone = true;
 		event_del(r->bell);
 	}
-	if (r->ready || drain_look(r) || ++r->bells < DRAIN_BELLS || r->gone)
+	if ((!r->ready && drain_look(r)) || ++r->bells < DRAIN_BELLS || r->gone)
 		return;
 	/* The tick looks at the ring all the same. */
 	r->muted = true;
@@ -616,7 +616,7 @@ drain_decline(struct drain *d, const struct protocol_ring *message, int error)
 	if (error == EPERM || error == EINVAL || error == EBADF)
 		return "a ring that is not sealed as it must be, or not of its size";
 	d->options.books->refused++;
-	log_error("namespace %s: cannot take its ring over: %s", message->name, strerror(error));
+	log_limited(LOG_LEVEL_ERROR, "namespace %s: cannot take its ring over: %s", message->name, strerror(error));
 	d->options.events.hostile(d->options.events.context, message->epoch);
 	return NULL;
 }
@@ -686,7 +686,7 @@ drain_register(struct drain *d, const struct protocol_ring *message, int *fds)
 	/* Names are other people's: one that is no text costs its own ring only. */
 	if ((fault = drain_identity_fault(message)) != NULL) {
 		d->options.books->refused++;
-		log_error("the ring of epoch %" PRIu64 " (namespace inode %" PRIu64 ") is not read: %s", message->epoch,
+		log_limited(LOG_LEVEL_ERROR, "the ring of epoch %" PRIu64 " (namespace inode %" PRIu64 ") is not read: %s", message->epoch,
 		    message->inode, fault);
 		d->options.events.hostile(d->options.events.context, message->epoch);
 		return NULL;

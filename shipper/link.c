@@ -19,7 +19,7 @@
 #include "shipper/link.h"
 
 enum {
-	LINK_BACKLOG = 8,
+	LINK_BACKLOG = 128,
 	LINK_MESSAGES = 64,	/* read before the rest of the event loop has its turn */
 	LINK_HELLO_TIME = 10,	/* s that a connection may take to say HELLO */
 	LINK_SOCKET_MODE = 0666,/* root without CAP_DAC_OVERRIDE connects too; uids are checked */
@@ -422,8 +422,12 @@ link_remove_stale(const struct sockaddr_un *address, char *error, size_t size)
 	cleanup_fd int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	struct stat st;
 
-	if (lstat(address->sun_path, &st) == -1 && errno == ENOENT)
-		return 0;
+	if (lstat(address->sun_path, &st) == -1) {
+		if (errno == ENOENT)
+			return 0;
+		snprintf(error, size, "socket %s: %s", address->sun_path, strerror(errno));
+		return -1;
+	}
 	if (!S_ISSOCK(st.st_mode)) {
 		snprintf(error, size, "socket %s: is there already, and no socket", address->sun_path);
 		return -1;
@@ -442,9 +446,14 @@ link_remove_stale(const struct sockaddr_un *address, char *error, size_t size)
 static int
 link_bind(struct link *link, const struct sockaddr_un *address, char *error, size_t size)
 {
+	/* No chmod of the path: by then it may be a link that somebody put there. */
+	mode_t mask = umask(0777 & ~LINK_SOCKET_MODE);
+	bool bound;
+
 	link->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (link->listener != -1 && bind(link->listener, (const struct sockaddr *)address, sizeof(*address)) == 0 &&
-	    chmod(address->sun_path, LINK_SOCKET_MODE) == 0 && lstat(address->sun_path, &link->bound) == 0)
+	bound = link->listener != -1 && bind(link->listener, (const struct sockaddr *)address, sizeof(*address)) == 0;
+	umask(mask);
+	if (bound && lstat(address->sun_path, &link->bound) == 0)
 		return 0;
 	snprintf(error, size, "socket %s: %s", address->sun_path, strerror(errno));
 	return -1;

@@ -172,3 +172,36 @@ def test_orphans_beyond_their_limit_are_told(tcpdiag, world):
     wait_for(lambda: "is lost: more than orphan-rings" in namespacer.log(), 10)
     namespacer.stop()
     assert "1 rings lost" in namespacer.log()
+
+
+def test_rings_that_nobody_took_are_told_at_the_end(tcpdiag, world):
+    """The namespacer ends while no shipper is there: what it still held is lost, and it says how much."""
+    namespace = world.named("-l", "established:count=200")
+    shipper = tcpdiag.shipper("--sink", "null")
+    namespacer = tcpdiag.namespacer("--netns", namespace.name, "--interval", "100ms")
+    wait_for(lambda: namespacer.collector(namespace.name), 10)
+    wait_for(lambda: "connected to the shipper" in namespacer.log(), 10)
+    os.kill(shipper.popen.pid, signal.SIGSTOP)
+    harness.wait_until_ring_is_full(namespacer.collector(namespace.name))
+    shipper.kill()
+    wait_for(lambda: "lost the shipper" in namespacer.log(), 10)
+    namespacer.stop()
+    assert "bytes of records are lost: no shipper was there" in namespacer.log()
+
+
+def test_an_unknown_user_is_an_error(tcpdiag, world):
+    done = tcpdiag.run("run", "--once", "--collector-user", "nobody-has-this-name")
+    assert done.returncode == 78 and "there is no user 'nobody-has-this-name'" in done.stderr, done.stderr
+
+
+def test_a_ring_limit_between_two_sizes(tcpdiag, world, folder):
+    """A namespace that outgrows its ring gets the largest that fits the limit, not one that cannot be made."""
+    namespace = world.named("-l", "established:count=1000")
+    file = RecordFile(folder / "out.jsonl")
+    daemon = tcpdiag.stream("--netns", namespace.name, "--interval", "200ms", "--format", "jsonl", "--ring-limit", "200KiB",
+                            "--sink", f"file:{file.path}", "--log-level", "debug")
+    file.wait_for_snapshots(namespace.name, 3, 30)
+    wait_for(lambda: "next ring 131072 bytes" in daemon.log(), 10)
+    file.wait_for_snapshots(namespace.name, 2, 30)
+    daemon.stop()
+    assert "could not fork" not in daemon.log()

@@ -27,6 +27,7 @@
 #include "common/exit.h"
 #include "seccomp/sandbox.h"
 
+enum { SEND_FLAGS = MSG_DONTWAIT | MSG_NOSIGNAL };
 enum { ALLOWED = 1, ABSENT = 2 };	/* exit codes of a probe's child */
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -43,6 +44,7 @@ enter_collector(void)
 	const uint64_t values[SANDBOX_VALUES] = {
 		[SANDBOX_NETLINK_FD] = COLLECTOR_FD_NETLINK,
 		[SANDBOX_LAST_CHANNEL_FD] = COLLECTOR_FD_DOORBELL,
+		[SANDBOX_SEND_FLAGS] = SEND_FLAGS,
 		[SANDBOX_PINNED_MESSAGE] = (uintptr_t)&pinned,
 	};
 	struct sock_fprog program;
@@ -123,11 +125,13 @@ test_collector(void **state)
 		{ SYS_sendmsg, { COLLECTOR_FD_CONTROL, (unsigned long)&pinned, 0 }, EXIT_CODE_SANDBOX, false },
 		{ SYS_sendmsg, { COLLECTOR_FD_NETLINK + HIGH, (unsigned long)&pinned, 0 }, EXIT_CODE_SANDBOX, false },
 		/* its channels, to no address */
-		{ SYS_sendto, { COLLECTOR_FD_CONTROL, 0, 0, 0, 0, 0 }, ALLOWED, false },
-		{ SYS_sendto, { COLLECTOR_FD_DOORBELL, 0, 0, 0, 0, 0 }, ALLOWED, false },
-		{ SYS_sendto, { COLLECTOR_FD_NETLINK, 0, 0, 0, 0, 0 }, EXIT_CODE_SANDBOX, false },
-		{ SYS_sendto, { COLLECTOR_FD_CONTROL, 0, 0, 0, 1, 0 }, EXIT_CODE_SANDBOX, false },
-		{ SYS_sendto, { COLLECTOR_FD_CONTROL + HIGH, 0, 0, 0, 0, 0 }, EXIT_CODE_SANDBOX, false },
+		{ SYS_sendto, { COLLECTOR_FD_CONTROL, 0, 0, SEND_FLAGS, 0, 0 }, ALLOWED, false },
+		{ SYS_sendto, { COLLECTOR_FD_CONTROL, 0, 0, 0, 0, 0 }, EXIT_CODE_SANDBOX, false },
+		{ SYS_sendto, { COLLECTOR_FD_DOORBELL, 0, 0, SEND_FLAGS | MSG_OOB, 0, 0 }, EXIT_CODE_SANDBOX, false },
+		{ SYS_sendto, { COLLECTOR_FD_DOORBELL, 0, 0, SEND_FLAGS, 0, 0 }, ALLOWED, false },
+		{ SYS_sendto, { COLLECTOR_FD_NETLINK, 0, 0, SEND_FLAGS, 0, 0 }, EXIT_CODE_SANDBOX, false },
+		{ SYS_sendto, { COLLECTOR_FD_CONTROL, 0, 0, SEND_FLAGS, 1, 0 }, EXIT_CODE_SANDBOX, false },
+		{ SYS_sendto, { COLLECTOR_FD_CONTROL + HIGH, 0, 0, SEND_FLAGS, 0, 0 }, EXIT_CODE_SANDBOX, false },
 		{ SYS_ppoll, { 0, 0, (unsigned long)&now, 0, 0 }, ALLOWED, false },
 		{ SYS_pread64, { 4, 0, 0, 0 }, ALLOWED, false },
 		{ SYS_recvfrom, { 0, 0, 0, MSG_DONTWAIT, 0, 0 }, ALLOWED, false },

@@ -62,9 +62,17 @@ test_number_of_nobody_is_taken_for_both(void **state)
 static void
 test_missing_user_gets_the_fallback(void **state)
 {
-	assert_int_equal(find("no-such-user-of-tcpdiag", USER_SHIPPER_FALLBACK), 0);
+	assert_int_equal(find("tcpdiag-no-such-user", USER_SHIPPER_FALLBACK), 0);
 	assert_int_equal(uid, USER_SHIPPER_FALLBACK);
 	assert_int_equal(gid, USER_SHIPPER_FALLBACK);
+}
+
+/* Only our own two may be missing: another name was meant. */
+static void
+test_another_missing_user_is_an_error(void **state)
+{
+	assert_int_equal(find("no-such-user", USER_SHIPPER_FALLBACK), -1);
+	assert_non_null(strstr(error, "no-such-user"));
 }
 
 static void
@@ -73,8 +81,8 @@ test_fallback_of_somebody_is_refused(void **state)
 	const struct passwd *daemon = getpwnam("daemon");
 
 	assert_non_null(daemon);
-	assert_int_equal(find("no-such-user-of-tcpdiag", daemon->pw_uid), -1);
-	assert_non_null(strstr(error, "no-such-user-of-tcpdiag"));
+	assert_int_equal(find("tcpdiag-no-such-user", daemon->pw_uid), -1);
+	assert_non_null(strstr(error, "tcpdiag-no-such-user"));
 	assert_non_null(strstr(error, "'daemon'"));
 	assert_int_equal(uid, 4711);
 }
@@ -88,7 +96,7 @@ test_fallback_of_a_group_is_refused(void **state)
 	while ((group = getgrent()) != NULL && getpwuid(group->gr_gid) != NULL)
 		;
 	assert_non_null(group);
-	assert_int_equal(find("no-such-user-of-tcpdiag", group->gr_gid), -1);
+	assert_int_equal(find("tcpdiag-no-such-user", group->gr_gid), -1);
 	assert_non_null(strstr(error, "and group '"));
 }
 
@@ -125,6 +133,7 @@ main(void)
 		cmocka_unit_test(test_number_of_a_user_gives_its_group),
 		cmocka_unit_test(test_number_of_nobody_is_taken_for_both),
 		cmocka_unit_test(test_missing_user_gets_the_fallback),
+		cmocka_unit_test(test_another_missing_user_is_an_error),
 		cmocka_unit_test(test_fallback_of_somebody_is_refused),
 		cmocka_unit_test(test_fallback_of_a_group_is_refused),
 		cmocka_unit_test(test_root_is_refused),
