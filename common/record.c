@@ -54,12 +54,13 @@ static const char *const record_outcomes[] = {
 static const struct {
 	const char *const	*names;
 	size_t			 count;
+	const char		*prefix;	/* of the names in the .proto; NULL: no enum there */
 } record_enums[] = {
-	[RECORD_STATE] = { record_states, COUNT(record_states) },
-	[RECORD_CONGESTION] = { record_congestions, COUNT(record_congestions) },
-	[RECORD_KIND] = { record_kinds, COUNT(record_kinds) },
-	[RECORD_WAY] = { record_ways, COUNT(record_ways) },
-	[RECORD_OUTCOME] = { record_outcomes, COUNT(record_outcomes) },
+	[RECORD_STATE] = { record_states, COUNT(record_states), NULL },
+	[RECORD_CONGESTION] = { record_congestions, COUNT(record_congestions), "CONGESTION_ALGORITHM_" },
+	[RECORD_KIND] = { record_kinds, COUNT(record_kinds), "RECORD_KIND_" },
+	[RECORD_WAY] = { record_ways, COUNT(record_ways), "SNAPSHOT_WAY_" },
+	[RECORD_OUTCOME] = { record_outcomes, COUNT(record_outcomes), "SNAPSHOT_OUTCOME_" },
 };
 
 static const struct {
@@ -144,6 +145,23 @@ record_enum_text(enum record_type type, uint64_t value)
 	if (type >= COUNT(record_enums) || value >= record_enums[type].count)
 		return NULL;
 	return record_enums[type].names[value];
+}
+
+size_t
+record_enum_name(char *to, enum record_type type, uint64_t value)
+{
+	const char *text = record_enum_text(type, value);
+	const char *prefix = text != NULL ? record_enums[type].prefix : NULL;
+	size_t length;
+
+	if (prefix == NULL)
+		return 0;
+	length = strlen(prefix);
+	memcpy(to, prefix, length);
+	/* The .proto has the same words in capitals. */
+	for (; *text != '\0'; text++)
+		to[length++] = (char)(*text >= 'a' && *text <= 'z' ? *text - 'a' + 'A' : *text);
+	return length;
 }
 
 unsigned int

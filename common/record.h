@@ -18,6 +18,7 @@ enum {
 	RECORD_STAMP_MAX = 2048,/* bytes of the identity that is put before it */
 	RECORD_STRING_MAX = 255,/* bytes of any string in a record */
 	RECORD_SCHEMA_VERSION = 1,
+	RECORD_ENUM_NAME_MAX = 32,
 };
 
 enum record_type {
@@ -115,6 +116,12 @@ unsigned int	 record_wire_type(enum record_type type);
  * "complete"), or NULL if the type is no enum or the value is unknown.
  */
 const char	*record_enum_text(enum record_type type, uint64_t value);
+/*
+ * The same value's name in the .proto ("RECORD_KIND_SOCKET"), without a NUL.
+ * Returns its length, at most RECORD_ENUM_NAME_MAX; 0 if the type is no enum
+ * there (a state is a number), or the value is unspecified or unknown.
+ */
+size_t		 record_enum_name(char *to, enum record_type type, uint64_t value);
 /* The schema's enum of a congestion control's name; 0 when it has none. */
 unsigned int	 record_congestion(const char *name, size_t length);
 

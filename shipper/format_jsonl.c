@@ -10,13 +10,9 @@
 #include "shipper/formats.h"
 #include "shipper/text.h"
 
-enum { JSONL_PREFIX = 48 };
-
-/* A prefix is copied whole, since a fixed length is quicker than the right one. */
 struct jsonl_field {
-	char	prefix[JSONL_PREFIX];		/* ,"name": */
-	uint8_t	length;
-	uint8_t	type;				/* enum record_type */
+	struct text_label	label;		/* ,"name": */
+	uint8_t			type;		/* enum record_type */
 };
 
 struct jsonl {
@@ -26,12 +22,7 @@ struct jsonl {
 };
 
 /* Room for every field of a record but the bytes of its strings. */
-enum { JSONL_FIXED = RECORD_FIELDS * (JSONL_PREFIX + TEXT_PLAIN_MAX + 2) + 2 };
-
-#define FIELD(number, name, type, owner, source, load, offset) \
-	_Static_assert(sizeof(#name) - 1 + 4 <= JSONL_PREFIX, "a longer prefix is needed");
-#include "common/record.def"
-#undef FIELD
+enum { JSONL_FIXED = RECORD_FIELDS * (TEXT_LABEL_MAX + TEXT_PLAIN_MAX + 2) + 2 };
 
 static void *
 jsonl_open(const struct format_options *options, char *error, size_t size)
@@ -45,14 +36,8 @@ jsonl_open(const struct format_options *options, char *error, size_t size)
 	if (jsonl == NULL)
 		fatal(EXIT_CODE_SYSTEM, "out of memory: format jsonl");
 	for (row = 0; row < RECORD_FIELDS; row++) {
-		struct jsonl_field *field = &jsonl->fields[row];
-		size_t name = strlen(record_fields[row].name);
-
-		memcpy(field->prefix, ",\"", 2);
-		memcpy(field->prefix + 2, record_fields[row].name, name);
-		memcpy(field->prefix + 2 + name, "\":", 2);
-		field->length = (uint8_t)(name + 4);
-		field->type = record_fields[row].type;
+		text_label(&jsonl->fields[row].label, ",\"", record_fields[row].name, "\":");
+		jsonl->fields[row].type = record_fields[row].type;
 	}
 	return jsonl;
 }
@@ -60,8 +45,7 @@ jsonl_open(const struct format_options *options, char *error, size_t size)
 static char *
 jsonl_string(struct buffer *out, char *at, const struct record_value *value)
 {
-	out->length = (size_t)((uint8_t *)at - out->bytes);
-	at = (char *)buffer_reserve(out, JSONL_FIXED + 2 + TEXT_ESCAPED * value->number);
+	at = text_room(out, at, JSONL_FIXED + 2 + TEXT_ESCAPED * value->number);
 	*at++ = '"';
 	at += text_string(at, value->bytes, value->number, TEXT_JSON);
 	*at++ = '"';
@@ -88,8 +72,7 @@ jsonl_field(struct jsonl *jsonl, char *at, const struct record *record, unsigned
 {
 	const struct jsonl_field *field = &jsonl->fields[row];
 
-	memcpy(at, field->prefix, JSONL_PREFIX);
-	at += field->length;
+	at = text_label_copy(at, &field->label);
 	if (field->type <= RECORD_U64)
 		return at + text_number(at, record->values[row].number);
 	if (field->type == RECORD_STRING)

@@ -260,20 +260,24 @@ static const struct text_range text_unsafe[] = {
 };
 
 /* Whether a byte below 0x80 stands for itself; decided by a table, once per byte. */
-enum { TEXT_PLAIN_JSON = 1, TEXT_PLAIN_CSV = 2, TEXT_PLAIN_TSV = 4, TEXT_PLAIN_TERMINAL = 8, TEXT_PLAIN_ALL = 15 };
+enum {
+	TEXT_PLAIN_JSON = 1, TEXT_PLAIN_CSV = 2, TEXT_PLAIN_TSV = 4, TEXT_PLAIN_TERMINAL = 8, TEXT_PLAIN_UTF8 = 16,
+	TEXT_PLAIN_ALL = 31
+};
 
 static inline bool
 text_stands(uint8_t byte, enum text_style style)
 {
 	static const uint8_t stands[256] = {
+		[0 ... 0x1f] = TEXT_PLAIN_UTF8,
 		[' ' ... '!'] = TEXT_PLAIN_ALL,
-		['"'] = TEXT_PLAIN_TSV | TEXT_PLAIN_TERMINAL,
+		['"'] = TEXT_PLAIN_TSV | TEXT_PLAIN_TERMINAL | TEXT_PLAIN_UTF8,
 		['#' ... '+'] = TEXT_PLAIN_ALL,
-		[','] = TEXT_PLAIN_JSON | TEXT_PLAIN_TSV | TEXT_PLAIN_TERMINAL,
+		[','] = TEXT_PLAIN_JSON | TEXT_PLAIN_TSV | TEXT_PLAIN_TERMINAL | TEXT_PLAIN_UTF8,
 		['-' ... '['] = TEXT_PLAIN_ALL,
-		['\\'] = TEXT_PLAIN_CSV | TEXT_PLAIN_TERMINAL,
+		['\\'] = TEXT_PLAIN_CSV | TEXT_PLAIN_TERMINAL | TEXT_PLAIN_UTF8,
 		[']' ... '~'] = TEXT_PLAIN_ALL,
-		[0x7f] = TEXT_PLAIN_JSON | TEXT_PLAIN_CSV | TEXT_PLAIN_TSV,
+		[0x7f] = TEXT_PLAIN_JSON | TEXT_PLAIN_CSV | TEXT_PLAIN_TSV | TEXT_PLAIN_UTF8,
 	};
 
 	return stands[byte] >> style & 1;
@@ -282,6 +286,7 @@ text_stands(uint8_t byte, enum text_style style)
 static size_t
 text_escape(char *to, const uint8_t *bytes, size_t length, enum text_style style)
 {
+	/* To TEXT_UTF8 every byte below 0x80 stands, so it has none. */
 	static size_t (*const escapes[])(char *, uint8_t) = {
 		[TEXT_JSON] = text_escape_json,
 		[TEXT_CSV] = text_escape_csv,
@@ -453,6 +458,22 @@ text_milliseconds(char *to, uint64_t us)
 		at += text_number(at, us / 1000 + (us % 1000 >= 500));
 	memcpy(at, "ms", 2);
 	return (size_t)(at + 2 - to);
+}
+
+#define FIELD(number, name, type, owner, source, load, offset) \
+	_Static_assert(sizeof(#name) - 1 + 6 <= TEXT_LABEL_MAX, "a longer label is needed");
+#include "common/record.def"
+#undef FIELD
+
+void
+text_label(struct text_label *label, const char *before, const char *name, const char *after)
+{
+	char *at = label->bytes;
+
+	at = mempcpy(at, before, strlen(before));
+	at = mempcpy(at, name, strlen(name));
+	at = mempcpy(at, after, strlen(after));
+	label->length = (uint8_t)(at - label->bytes);
 }
 
 static void

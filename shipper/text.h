@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "common/buffer.h"
 #include "common/record_reader.h"
 
 enum {
@@ -19,6 +20,8 @@ enum {
 	TEXT_PLAIN_MAX = 48,		/* any value that is no string */
 	TEXT_SCALED_MAX = 24,		/* with a unit of at most 8 bytes */
 	TEXT_ESCAPED = 6,		/* bytes that one byte of a string may become */
+	TEXT_UTF8_ESCAPED = 3,		/* the same for TEXT_UTF8 */
+	TEXT_LABEL_MAX = 48,
 };
 
 extern const char text_digits[201];	/* "00" to "99" */
@@ -66,8 +69,36 @@ enum text_style {
 	TEXT_CSV,	/* RFC 4180, with quotes where they are needed; NUL is U+FFFD */
 	TEXT_TSV,	/* \t \n \r \b \f \0 and \\ as ClickHouse's TabSeparated has them */
 	TEXT_TERMINAL,	/* all that could command a terminal or turn the text is U+FFFD */
+	TEXT_UTF8,	/* nothing else is changed */
 };
 size_t	text_string(char *to, const uint8_t *bytes, size_t length, enum text_style);
+
+/*
+ * What stands before a field's value, made once.  It is copied whole, since a
+ * fixed length is quicker than the right one; so there has to be room for it.
+ */
+struct text_label {
+	char	bytes[TEXT_LABEL_MAX];
+	uint8_t	length;
+};
+
+/* The three together are at most TEXT_LABEL_MAX bytes; so they are for any field with 6 bytes around it. */
+void	text_label(struct text_label *, const char *before, const char *name, const char *after);
+
+static inline char *
+text_label_copy(char *to, const struct text_label *label)
+{
+	memcpy(to, label->bytes, TEXT_LABEL_MAX);
+	return to + label->length;
+}
+
+/* Room for more bytes in a buffer that has been written up to at; returns the new at. */
+static inline char *
+text_room(struct buffer *out, const char *at, size_t more)
+{
+	out->length = (size_t)((const uint8_t *)at - out->bytes);
+	return (char *)buffer_reserve(out, more);
+}
 
 /* Columns of a terminal that a text of TEXT_TERMINAL takes. */
 size_t	text_columns(const char *text, size_t length);
