@@ -14,6 +14,7 @@
 
 #include "common/buffer.h"
 #include "common/record_reader.h"
+#include "shipper/sink.h"
 
 struct format_options {
 	char *const	*columns;	/* field names, or NULL: the format's own */
@@ -27,6 +28,7 @@ struct format {
 	bool		 columns;	/* heeds format_options.columns */
 	bool		 snapshot_ends;	/* may carry records of kind snapshot_end */
 	bool		 text;		/* may be shown on a terminal */
+	enum sink_framing framing;	/* what a sink must know to keep files whole */
 	/*
 	 * The format's state, freed with free(3); or NULL and one sentence in
 	 * error (an unknown column, say).

@@ -25,5 +25,6 @@ const struct format format_protobuf = {
 	.name = "protobuf",
 	.help = "records one by one, each behind its length",
 	.snapshot_ends = true,
+	.framing = SINK_DELIMITED,
 	.open = format_protobuf_open,
 };

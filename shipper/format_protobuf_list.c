@@ -69,6 +69,7 @@ format_protobuf_list_batch(void *state, const uint8_t *bytes, size_t length, str
 const struct format format_protobuf_list = {
 	.name = "protobufList",
 	.help = "an Envelope a batch, behind its length",
+	.framing = SINK_DELIMITED,
 	.open = format_protobuf_list_open,
 	.batch = format_protobuf_list_batch,
 };

@@ -12,6 +12,9 @@ const struct format *const formats[] = {
 	&format_tsv,
 	&format_protobuf,
 	&format_protobuf_list,
+	&format_proto_json,
+	&format_proto_text,
+	&format_msgpack,
 	NULL,
 };
 

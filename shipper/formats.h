@@ -10,6 +10,9 @@ extern const struct format format_csv;
 extern const struct format format_tsv;
 extern const struct format format_protobuf;
 extern const struct format format_protobuf_list;
+extern const struct format format_proto_json;
+extern const struct format format_proto_text;
+extern const struct format format_msgpack;
 
 /*
  * The whole length of the record that a batch begins with, and of its prefix;

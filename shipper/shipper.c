@@ -419,7 +419,7 @@ shipper_open_sink(struct shipper *s, char *error, size_t size)
 		.target = s->settings.target,
 		.fd = -1,
 		.fsync = s->config.file_fsync,
-		.framing = s->settings.format->text ? SINK_LINES : SINK_DELIMITED,
+		.framing = s->settings.format->framing,
 	};
 
 	if (options.format_state == NULL) {

@@ -22,6 +22,9 @@ enum sink_result {
 enum sink_framing {
 	SINK_LINES,		/* each ends with a newline */
 	SINK_DELIMITED,		/* each behind its length as a varint, a protobuf message */
+	SINK_ENVELOPES,		/* lines of any length, an Envelope each: {"row":[...]} */
+	SINK_BLOCKS,		/* row { ... }, the last line of each is only the brace */
+	SINK_MAPS,		/* msgpack maps of strings and numbers */
 };
 
 struct sink_options {

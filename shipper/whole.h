@@ -11,8 +11,8 @@
 #include "shipper/sink.h"
 
 /*
- * Reads a file of size bytes.  Returns the end of the last whole line or
- * message, at most size; or -1 with one sentence fragment in *why when the
+ * Reads a file of size bytes.  Returns the end of the last whole line,
+ * message, block or map, at most size; or -1 with one sentence fragment in *why when the
  * file cannot be read or holds something else, which must not be cut.
  */
 off_t	whole_end(int fd, off_t size, enum sink_framing framing, const char **why);
