@@ -212,7 +212,7 @@ def test_md5_keys_are_in_no_output(tcpdiag, world, folder):
     namespace = world.named("-l", f"listen:count=3,md5={key}", "established")
     seen = subprocess.run(["nsenter", f"--net={namespace.file}", "ss", "-tinaO"], capture_output=True).stdout
     assert key.encode() in seen, "the kernel does not tell the key here: this test would prove nothing"
-    for form in ("jsonl", "csv", "tsv", "table", "protobuf", "protobufList"):
+    for form in ("jsonl", "csv", "tsv", "table", "protobuf", "protobufList", "protoJson", "protoText", "msgpack"):
         output = tcpdiag.once("--format", form, "--netns", namespace.name)
         assert output and key.encode() not in output, form
     daemon = tcpdiag.stream("--netns", namespace.name, "--interval", "100ms", "--format", "protobuf",

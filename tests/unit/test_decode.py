@@ -1,4 +1,4 @@
-"""tcpdiag decode against Python's own protobuf, json, csv and ipaddress."""
+"""tcpdiag decode against Python's own protobuf, json, csv, msgpack and ipaddress."""
 import csv
 import fcntl
 import io
@@ -14,7 +14,9 @@ import subprocess
 import termios
 import threading
 
+import msgpack
 import pytest
+from google.protobuf import json_format, text_format
 from proto import xtcp_flat_record_pb2 as pb
 
 # The folder with tcpdiag: as the makefile says, or by hand.
@@ -53,11 +55,15 @@ def delimited(records):
     return b"".join(map(framed, records))
 
 
-def lines(done):
+def text_lines(done):
     # Not splitlines(), to which more than a newline ends a line.
     *found, last = done.stdout.decode().split("\n")
     assert last == "", "the last line is whole"
-    return [json.loads(line) for line in found]
+    return found
+
+
+def lines(done):
+    return list(map(json.loads, text_lines(done)))
 
 
 # --- random records, and what they have to become ---------------------------
@@ -197,6 +203,80 @@ def test_strings_that_are_not_utf8_are_replaced():
     assert lines(done) == [{"label": "\ufffd\x01a\ufffdb\ufffd"}]
 
 
+# --- protoJson, protoText, msgpack ---------------------------------------------
+
+def some_of_ours(chance):
+    """A record as tcpdiag could write it, of any kind but snapshot_end, with any attributes."""
+    record = some_record(chance)
+    record.record_kind = chance.choice([0, 1])
+    record.attributes_present = chance.getrandbits(37)
+    return record
+
+
+@pytest.fixture(scope="module")
+def mixed(records):
+    """Other programs' records and ours, in no order; among them one with nothing but a time."""
+    chance = random.Random(23)
+    some = records[:1500] + [some_of_ours(chance) for _ in range(1500)] + [pb.XtcpFlatRecord(timestamp_ns=-1)]
+    chance.shuffle(some)
+    return some
+
+
+def test_proto_json_is_what_python_reads_and_writes(mixed):
+    """Each line is an Envelope, by Python's parser, and has what Python's printer would say."""
+    found = text_lines(run("--format", "protoJson", "-", data=delimited(mixed)))
+    assert len(found) > 1, "several batches, a line each"
+    rows = []
+    for line in found:
+        envelope = json_format.Parse(line, pb.Envelope())
+        assert json.loads(line) == json.loads(json_format.MessageToJson(envelope))
+        rows += envelope.row
+    assert rows == mixed
+
+
+def test_proto_text_is_what_python_reads_and_writes(mixed):
+    """A file of batches is one Envelope, in the very words of Python's printer."""
+    text = run("--format", "protoText", "-", data=delimited(mixed)).stdout.decode("ascii")
+    whole = pb.Envelope(row=mixed)
+    assert text_format.Parse(text, pb.Envelope()) == whole
+    assert text == text_format.MessageToString(whole)
+
+
+def test_msgpack_is_jsonl(mixed):
+    """The same objects as jsonl's: fields, their order, values and their types, ends of snapshots too."""
+    data = delimited([*mixed, ours(), ends(3)])
+    theirs = lines(run("--format", "jsonl", "-", data=data))
+    found = list(msgpack.Unpacker(io.BytesIO(run("--format", "msgpack", "-", data=data).stdout)))
+    assert len(found) == len(mixed) + 2
+    assert found == theirs
+    for mine, line in zip(found, theirs):
+        assert list(mine) == list(line)
+        assert list(map(type, mine.values())) == list(map(type, line.values()))
+
+
+def test_zeros_in_the_others():
+    """The two formats of protobuf leave a zero out, as it does; msgpack has those that came."""
+    data = framed(ours())
+    envelope = json.loads(run("--format", "protoJson", "-", data=data).stdout)
+    assert envelope == {"row": [{"timestampNs": "1", "netns": "web", "attributesPresent": "32769",
+                                 "inetDiagMsgFamily": 2, "inetDiagMsgState": 1}]}
+    assert b"mark" not in run("--format", "protoText", "-", data=data).stdout
+    record = msgpack.unpackb(run("--format", "msgpack", "-", data=data).stdout)
+    assert record["mark"] == 0 and record["inet_diag_msg_socket_source"] == "0.0.0.0" and "traffic_class" not in record
+
+
+def test_strings_that_are_not_utf8_in_the_others():
+    """A parser that insists on UTF-8 reads what is left of a bad string, and all the rest."""
+    bad = b"\xf0\x01" + b"a\xffb\xc3"
+    packed = b"\x92\x03" + varint(len(bad)) + bad
+    data = varint(len(packed)) + packed + framed(ours())
+    mended = pb.Envelope(row=[pb.XtcpFlatRecord(label="\ufffd\x01a\ufffdb\ufffd"), ours()])
+    assert json_format.Parse(run("--format", "protoJson", "-", data=data).stdout, pb.Envelope()) == mended
+    assert text_format.Parse(run("--format", "protoText", "-", data=data).stdout, pb.Envelope()) == mended
+    first, _ = msgpack.Unpacker(io.BytesIO(run("--format", "msgpack", "-", data=data).stdout))
+    assert first == {"label": "\ufffd\x01a\ufffdb\ufffd"}
+
+
 # --- files -------------------------------------------------------------------
 
 def ends(count):
@@ -205,7 +285,7 @@ def ends(count):
 
 
 def test_snapshot_ends_only_where_they_can_be_told_apart():
-    """jsonl and protobuf have them; table, csv, tsv and protobufList never do."""
+    """jsonl, protobuf and msgpack have them; table, csv, tsv and all that write Envelopes never do."""
     data = delimited([ours(mark=1), ends(1)])
     assert [r["record_kind"] for r in lines(run("--format", "jsonl", "-", data=data))] == ["socket", "snapshot_end"]
     assert run("--format", "protobuf", "-", data=data).stdout == data
@@ -213,6 +293,9 @@ def test_snapshot_ends_only_where_they_can_be_told_apart():
         assert len(run("--format", form, "-", data=data).stdout.splitlines()) == 2
     envelope = run("--format", "protobufList", "-", data=data).stdout
     assert envelope == framed(pb.Envelope(row=[ours(mark=1)]))
+    for form, parse in (("protoJson", json_format.Parse), ("protoText", text_format.Parse)):
+        assert parse(run("--format", form, "-", data=data).stdout, pb.Envelope()) == pb.Envelope(row=[ours(mark=1)])
+        assert run("--format", form, "-", data=framed(ends(0))).stdout == b"", "an Envelope without rows is none"
 
 
 def test_round_trips(records):
@@ -326,25 +409,34 @@ def test_the_wrong_input_is_said(tmp_path):
     run("--input", "protobuf", "-", data=framed(pb.Envelope(row=[ours()])), code=DATA)
 
 
-def test_mutated_files_never_break_the_output(records):
-    """Whatever is in a file: every line is JSON, and the end is one of two."""
+PARSERS = {
+    "jsonl": lines,
+    "protoJson": lambda done: [json_format.Parse(line, pb.Envelope()) for line in text_lines(done)],
+    "protoText": lambda done: text_format.Parse(done.stdout.decode(), pb.Envelope()),
+    "msgpack": lambda done: list(msgpack.Unpacker(io.BytesIO(done.stdout))),
+}
+
+
+@pytest.mark.parametrize("form", PARSERS)
+def test_mutated_files_never_break_the_output(records, form):
+    """Whatever is in a file: the output is good JSON, text or msgpack, and the end is one of two."""
     chance = random.Random(22)
     good = delimited(records[:6])
     for _ in range(150):
         data = bytearray(good)
         for _ in range(chance.randrange(1, 5)):
             data[chance.randrange(len(data))] = chance.randrange(256)
-        done = subprocess.run([TCPDIAG, "decode", "--format", "jsonl", "-"], input=bytes(data), capture_output=True,
+        done = subprocess.run([TCPDIAG, "decode", "--format", form, "-"], input=bytes(data), capture_output=True,
                               check=False, timeout=60)
         assert done.returncode in (0, DATA), done.stderr.decode()
         assert len(done.stderr.splitlines()) == (done.returncode == DATA)
-        lines(done)
+        PARSERS[form](done)
 
 
 # --- how it is called --------------------------------------------------------
 
 @pytest.mark.parametrize("words, named", [
-    (["--format", "yaml", "-"], ["yaml", "jsonl", "protobufList"]),
+    (["--format", "yaml", "-"], ["yaml", "jsonl", "protobufList", "protoJson", "protoText", "msgpack"]),
     (["--input", "xml", "-"], ["xml"]),
     (["--format", "csv", "--columns", "netns,colour", "-"], ["colour", "tcpdiag-record(7)"]),
     (["--format", "table", "--columns", "colour", "-"], ["colour", "local, peer"]),

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -14,6 +16,7 @@
 #include "proto/xtcp_flat_record.pb-c.h"
 #include "shipper/format.h"
 #include "shipper/text.h"
+#include "shipper/whole.h"
 
 typedef XtcpFlatRecord__V1__XtcpFlatRecord Record;
 
@@ -284,6 +287,8 @@ test_strings(void **state)
 		{ TEXT_TERMINAL, "\xc2\x9b" "31m", FFFD "31m" },		/* CSI as one character */
 		{ TEXT_TERMINAL, "a\xe2\x80\xae" "b", "a" FFFD "b" },		/* right-to-left override */
 		{ TEXT_TERMINAL, "\xc3\xbc", "\xc3\xbc" },
+		{ TEXT_UTF8, "a\"b\\c,d\t\n\x01\x7f\xc2\x9b", "a\"b\\c,d\t\n\x01\x7f\xc2\x9b" },
+		{ TEXT_UTF8, "\xff\n\xe2\x82", FFFD "\n" FFFD FFFD },
 	};
 	char text[256];
 	size_t i;
@@ -298,6 +303,8 @@ test_strings(void **state)
 	assert_string_equal(text, "\"" FFFD "x\"");
 	text[text_string(text, (const uint8_t *)"\0x", 2, TEXT_TSV)] = '\0';
 	assert_string_equal(text, "\\0x");
+	assert_int_equal(text_string(text, (const uint8_t *)"\0x", 2, TEXT_UTF8), 2);
+	assert_memory_equal(text, "\0x", 2);
 }
 
 /* Any bytes fit where text.h says they do; a sanitizer sees it if they do not. */
@@ -310,14 +317,15 @@ test_strings_of_any_bytes(void **state)
 	srandom(4);
 	for (round = 0; round < 4000; round++) {
 		length = (size_t)random() % 40 + 1;
-		style = (enum text_style)(round % 4);
+		style = (enum text_style)(round % 5);
+		size_t most = (style == TEXT_UTF8 ? TEXT_UTF8_ESCAPED : TEXT_ESCAPED) * length;
 		uint8_t *bytes = malloc(length);
-		char *text = malloc(TEXT_ESCAPED * length);
+		char *text = malloc(most);
 
 		for (i = 0; i < length; i++)
 			bytes[i] = (uint8_t)(random() % 3 ? random() : random() % 0x30);
 		written = text_string(text, bytes, length, style);
-		assert_in_range(written, length, TEXT_ESCAPED * length);
+		assert_in_range(written, length, most);
 		for (i = 0; style == TEXT_TERMINAL && i < written; i++)
 			assert_true((uint8_t)text[i] >= 0x20 && text[i] != 0x7f);
 		assert_true(text_columns(text, written) <= written);
@@ -343,18 +351,28 @@ test_columns_of_text(void **state)
 static void
 test_registry(void **state)
 {
-	static const char *const names[] = { "table", "jsonl", "csv", "tsv", "protobuf", "protobufList" };
+	static const struct {
+		const char		*name;
+		bool			 ends, text;
+		enum sink_framing	 framing;
+	} rows[] = {
+		{ "table", false, true, SINK_LINES }, { "jsonl", true, true, SINK_LINES },
+		{ "csv", false, true, SINK_LINES }, { "tsv", false, true, SINK_LINES },
+		{ "protobuf", true, false, SINK_DELIMITED }, { "protobufList", false, false, SINK_DELIMITED },
+		{ "protoJson", false, true, SINK_ENVELOPES }, { "protoText", false, true, SINK_BLOCKS },
+		{ "msgpack", true, false, SINK_MAPS },
+	};
 	size_t i, count = 0;
 
-	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		const struct format *format = format_by_name(names[i]);
-		bool may_end = strcmp(names[i], "jsonl") == 0 || strcmp(names[i], "protobuf") == 0;
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const struct format *format = format_by_name(rows[i].name);
 
 		assert_non_null(format);
-		assert_string_equal(format->name, names[i]);
+		assert_string_equal(format->name, rows[i].name);
 		assert_true(strlen(format->help) > 0);
-		assert_int_equal(format->snapshot_ends, may_end);
-		assert_int_equal(format->text, strncmp(names[i], "protobuf", 8) != 0);
+		assert_int_equal(format->snapshot_ends, rows[i].ends);
+		assert_int_equal(format->text, rows[i].text);
+		assert_int_equal(format->framing, rows[i].framing);
 	}
 	while (formats[count] != NULL)
 		count++;
@@ -621,6 +639,244 @@ test_protobuf_list(void **state)
 	end(&run);
 }
 
+/* --- protoJson and protoText --- */
+
+/* One of each type, the edges of the widths among them, and a zero that came. */
+static Record
+mixture(void)
+{
+	Record record = connection();
+
+	record.timestamp_ns = INT64_MIN;
+	record.record_kind = XTCP_FLAT_RECORD__V1__RECORD_KIND__RECORD_KIND_CLOSED;
+	record.label = (char *)"a\"'\\\n\x01\xc3\xbc\xff";
+	record.attributes_present = 1;
+	record.inet_diag_msg_state = 0;
+	record.inet_diag_msg_socket_source_port = UINT32_MAX;
+	record.inet_diag_msg_socket_destination = (ProtobufCBinaryData){ 0, NULL };
+	record.congestion_algorithm_string = NULL;
+	record.congestion_algorithm_enum = XTCP_FLAT_RECORD__V1__CONGESTION_ALGORITHM__CONGESTION_ALGORITHM_BBR1;
+	record.snapshot_outcome = (XtcpFlatRecord__V1__SnapshotOutcome)77;
+	record.snapshot_way = (XtcpFlatRecord__V1__SnapshotWay)-3;
+	record.ipv6_only = 1;
+	record.tcp_info_delivered_e1_bytes = 5;
+	return record;
+}
+
+static void
+test_proto_json(void **state)
+{
+	struct run run = start("protoJson", NULL, 0);
+	Record record = mixture(), last = snapshot_end();
+
+	add(&run.batch, &last);
+	assert_string_equal(format_batch(&run), "");
+	add(&run.batch, &record);
+	record = record_init;
+	record.inet_diag_msg_state = 1;
+	add(&run.batch, &record);
+	add(&run.batch, &last);
+	record = record_init;
+	add(&run.batch, &record);
+	buffer_append_string(&run.out, "kept");
+	run.format->batch(run.state, run.batch.bytes, run.batch.length, &run.out);
+	assert_string_equal(text_of(&run.out), "kept"
+	    "{\"row\":[{\"schemaVersion\":1,\"timestampNs\":\"-9223372036854775808\",\"netns\":\"web\""
+	    ",\"label\":\"a\\\"'\\\\\\n\\u0001\xc3\xbc" FFFD "\",\"recordKind\":\"RECORD_KIND_CLOSED\",\"netnsCookie\":\"7\""
+	    ",\"collectorEpoch\":\"18446744073709551615\",\"recordSequence\":\"5\",\"attributesPresent\":\"1\""
+	    ",\"snapshotWay\":-3,\"snapshotOutcome\":77,\"inetDiagMsgFamily\":2"
+	    ",\"inetDiagMsgSocketSourcePort\":4294967295,\"inetDiagMsgSocketDestinationPort\":443"
+	    ",\"inetDiagMsgSocketSource\":\"wAACAQAAAAAAAAAAAAAAAA==\""
+	    ",\"congestionAlgorithmEnum\":\"CONGESTION_ALGORITHM_BBR1\",\"ipv6Only\":1"
+	    ",\"tcpInfoDeliveredE1Bytes\":5}"
+	    ",{\"inetDiagMsgState\":1},{}]}\n");
+	assert_null(run.format->header);
+	end(&run);
+}
+
+static void
+test_proto_text(void **state)
+{
+	struct run run = start("protoText", NULL, 0);
+	Record record = mixture(), last = snapshot_end();
+
+	add(&run.batch, &last);
+	assert_string_equal(format_batch(&run), "");
+	add(&run.batch, &record);
+	record = record_init;
+	add(&run.batch, &record);
+	assert_string_equal(format_batch(&run),
+	    "row {\n  schema_version: 1\n  timestamp_ns: -9223372036854775808\n  netns: \"web\"\n"
+	    "  label: \"a\\\"\\'\\\\\\n\\001\\303\\274\\357\\277\\275\"\n  record_kind: RECORD_KIND_CLOSED\n  netns_cookie: 7\n"
+	    "  collector_epoch: 18446744073709551615\n  record_sequence: 5\n  attributes_present: 1\n"
+	    "  snapshot_way: -3\n  snapshot_outcome: 77\n  inet_diag_msg_family: 2\n"
+	    "  inet_diag_msg_socket_source_port: 4294967295\n  inet_diag_msg_socket_destination_port: 443\n"
+	    "  inet_diag_msg_socket_source: \"\\300\\000\\002\\001\\000\\000\\000\\000\\000\\000\\000\\000\\000\\000\\000\\000\"\n"
+	    "  congestion_algorithm_enum: CONGESTION_ALGORITHM_BBR1\n  ipv6_only: 1\n"
+	    "  tcp_info_delivered_e1_bytes: 5\n}\nrow {\n}\n");
+	assert_null(run.format->header);
+	end(&run);
+}
+
+/* --- msgpack --- */
+
+/* A record of another program, so that there is nothing but the number; behind its key and the map's head. */
+static void
+assert_packed(uint64_t number, bool is_signed, const char *packed, size_t length)
+{
+	struct run run = start("msgpack", NULL, 0);
+	Record record = record_init;
+
+	record.timestamp_ns = is_signed ? (int64_t)number : 0;
+	record.netns_cookie = is_signed ? 0 : number;
+	add(&run.batch, &record);
+	format_batch(&run);
+	assert_int_equal(run.out.length, 14 + length);
+	assert_memory_equal(run.out.bytes, is_signed ? "\x81\xactimestamp_ns" : "\x81\xacnetns_cookie", 14);
+	assert_memory_equal(run.out.bytes + 14, packed, length);
+	end(&run);
+}
+
+static void
+test_msgpack_numbers(void **state)
+{
+	static const struct {
+		uint64_t	 number;
+		bool		 is_signed;
+		size_t		 length;
+		const char	*packed;
+	} cases[] = {
+		{ 1, false, 1, "\x01" }, { 127, false, 1, "\x7f" }, { 128, false, 2, "\xcc\x80" },
+		{ 255, false, 2, "\xcc\xff" }, { 256, false, 3, "\xcd\x01\0" }, { 65535, false, 3, "\xcd\xff\xff" },
+		{ 65536, false, 5, "\xce\0\x01\0\0" }, { UINT32_MAX, false, 5, "\xce\xff\xff\xff\xff" },
+		{ UINT64_C(1) << 32, false, 9, "\xcf\0\0\0\x01\0\0\0\0" },
+		{ UINT64_MAX, false, 9, "\xcf\xff\xff\xff\xff\xff\xff\xff\xff" },
+		{ 5, true, 1, "\x05" }, { (uint64_t)-1, true, 1, "\xff" }, { (uint64_t)-32, true, 1, "\xe0" },
+		{ (uint64_t)-33, true, 2, "\xd0\xdf" }, { (uint64_t)-128, true, 2, "\xd0\x80" },
+		{ (uint64_t)-129, true, 3, "\xd1\xff\x7f" }, { (uint64_t)-32768, true, 3, "\xd1\x80\0" },
+		{ (uint64_t)-32769, true, 5, "\xd2\xff\xff\x7f\xff" },
+		{ (uint64_t)INT32_MIN, true, 5, "\xd2\x80\0\0\0" },
+		{ (uint64_t)INT32_MIN - 1, true, 9, "\xd3\xff\xff\xff\xff\x7f\xff\xff\xff" },
+		{ (uint64_t)INT64_MIN, true, 9, "\xd3\x80\0\0\0\0\0\0\0" },
+		{ INT64_MAX, true, 9, "\xcf\x7f\xff\xff\xff\xff\xff\xff\xff" },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		assert_packed(cases[i].number, cases[i].is_signed, cases[i].packed, cases[i].length);
+}
+
+/* test_decode.py compares whole records with jsonl; here are the lengths of strings. */
+static void
+test_msgpack_strings(void **state)
+{
+	static const struct {
+		size_t		 length, head;
+		const char	*packed;
+	} cases[] = {
+		{ 1, 1, "\xa1" }, { 31, 1, "\xbf" }, { 32, 2, "\xd9\x20" }, { 255, 2, "\xd9\xff" },
+		{ 256, 3, "\xda\x01\0" }, { 65535, 3, "\xda\xff\xff" }, { 65536, 5, "\xdb\0\x01\0\0" },
+	};
+	char *text = malloc(65537);
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct run run = start("msgpack", NULL, 0);
+		Record record = record_init;
+
+		memset(text, 'x', cases[i].length);
+		text[cases[i].length] = '\0';
+		record.label = text;
+		add(&run.batch, &record);
+		format_batch(&run);
+		assert_int_equal(run.out.length, 7 + cases[i].head + cases[i].length);
+		assert_memory_equal(run.out.bytes, "\x81\xa5label", 7);
+		assert_memory_equal(run.out.bytes + 7, cases[i].packed, cases[i].head);
+		assert_memory_equal(run.out.bytes + 7 + cases[i].head, text, cases[i].length);
+		end(&run);
+	}
+	free(text);
+}
+
+static void
+test_msgpack_maps(void **state)
+{
+	struct run run = start("msgpack", NULL, 0);
+	Record record = record_init;
+
+	add(&run.batch, &record);
+	record.inet_diag_msg_state = 10;
+	record.congestion_algorithm_enum = -3;
+	add(&run.batch, &record);
+	format_batch(&run);
+	assert_int_equal(run.out.length, 56);
+	assert_memory_equal(run.out.bytes,
+	    "\x80\x82\xb3inet_diag_msg_state\xa6LISTEN\xb9" "congestion_algorithm_enum\xfd", 56);
+	end(&run);
+	/* More than 15 fields, as those of a connection are, have a head of their own. */
+	run = start("msgpack", NULL, 0);
+	record = connection();
+	add(&run.batch, &record);
+	format_batch(&run);
+	assert_memory_equal(run.out.bytes, "\xde\0\x1e\xaeschema_version\x01", 19);
+	end(&run);
+}
+
+/* --- what is left of a file when its writer is killed --- */
+
+enum { WHOLE_PIECES = 400 };
+
+/* A record as large as they come, so that a file has many of the portions in which it is read. */
+static void
+add_large(struct buffer *batch, unsigned int i)
+{
+	Record record = mixture();
+	char text[256];
+
+	memset(text, '}', sizeof(text) - 1);
+	text[i % sizeof(text)] = '\0';
+	record.record_sequence = i;
+	record.hostname = record.location = record.tag = text;
+	add(batch, &record);
+}
+
+/* Wherever it is cut: the whole batches before that place stay, and nothing else. */
+static void
+test_a_file_is_cut_back_to_whole_batches(void **state)
+{
+	static const char *const names[] = { "jsonl", "protobufList", "protoJson", "protoText", "msgpack" };
+	size_t ends[WHOLE_PIECES + 1] = { 0 }, i, n;
+
+	srandom(6);
+	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		struct run run = start(names[i], NULL, 0);
+		int fd = memfd_create("test", 0);
+		size_t cut;
+
+		for (n = 1; n <= WHOLE_PIECES; n++) {
+			run.batch.length = 0;
+			add_large(&run.batch, (unsigned int)n);
+			run.format->batch(run.state, run.batch.bytes, run.batch.length, &run.out);
+			ends[n] = run.out.length;
+		}
+		assert_int_equal(write(fd, run.out.bytes, run.out.length), run.out.length);
+		cut = run.out.length;
+		for (n = WHOLE_PIECES;;) {
+			const char *why = "";
+
+			while (ends[n] > cut)
+				n--;
+			assert_int_equal(ftruncate(fd, (off_t)cut), 0);
+			assert_int_equal(whole_end(fd, (off_t)cut, run.format->framing, &why), ends[n]);
+			assert_string_equal(why, "");
+			if (cut == 0)
+				break;
+			/* The last batch and the first at every byte. */
+			cut -= cut > ends[1] && cut < ends[WHOLE_PIECES - 1] ? 1 + (size_t)random() % (cut - ends[1]) % 1500 : 1;
+		}
+		close(fd);
+		end(&run);
+	}
+}
+
 /* --- table --- */
 
 static Record
@@ -838,6 +1094,12 @@ main(void)
 		cmocka_unit_test(test_default_columns),
 		cmocka_unit_test(test_unknown_column),
 		cmocka_unit_test(test_protobuf_list),
+		cmocka_unit_test(test_proto_json),
+		cmocka_unit_test(test_proto_text),
+		cmocka_unit_test(test_msgpack_numbers),
+		cmocka_unit_test(test_msgpack_strings),
+		cmocka_unit_test(test_msgpack_maps),
+		cmocka_unit_test(test_a_file_is_cut_back_to_whole_batches),
 		cmocka_unit_test(test_table),
 		cmocka_unit_test(test_table_has_other_columns),
 		cmocka_unit_test(test_table_fits_any_width),

@@ -82,18 +82,24 @@ test_numbers_both_ways(void **state)
 static void
 assert_enum(enum record_type type, const ProtobufCEnumDescriptor *theirs, const char *prefix)
 {
+	char whole[RECORD_ENUM_NAME_MAX + 1];
 	unsigned int i, known = 0;
 	uint64_t value;
 
 	for (i = 0; i < theirs->n_values; i++) {
 		const char *name = theirs->values[i].name + strlen(prefix);
 		const char *text = record_enum_text(type, (uint64_t)theirs->values[i].value);
+		size_t length = record_enum_name(whole, type, (uint64_t)theirs->values[i].value);
 
 		assert_memory_equal(theirs->values[i].name, prefix, strlen(prefix));
 		if (strcmp(name, "UNSPECIFIED") == 0) {
 			assert_null(text);
+			assert_int_equal(length, 0);
 			continue;
 		}
+		assert_in_range(length, 1, RECORD_ENUM_NAME_MAX);
+		whole[length] = '\0';
+		assert_string_equal(whole, theirs->values[i].name);
 		assert_non_null(text);
 		assert_int_equal(strcasecmp(text, name), 0);
 		known++;
@@ -102,6 +108,7 @@ assert_enum(enum record_type type, const ProtobufCEnumDescriptor *theirs, const 
 		known -= record_enum_text(type, value) != NULL;
 	assert_int_equal(known, 0);
 	assert_null(record_enum_text(type, UINT64_MAX));
+	assert_int_equal(record_enum_name(whole, type, 1000), 0);
 }
 
 static void
@@ -122,6 +129,8 @@ test_states(void **state)
 	};
 	unsigned int i;
 
+	/* A state is no enum in the schema. */
+	assert_int_equal(record_enum_name(NULL, RECORD_STATE, 1), 0);
 	assert_null(record_enum_text(RECORD_STATE, 0));
 	for (i = 0; i < 13; i++)
 		assert_string_equal(record_enum_text(RECORD_STATE, i + 1), names[i]);

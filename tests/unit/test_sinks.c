@@ -447,6 +447,48 @@ test_a_long_unfinished_line_is_cut_off(void **state)
 	free(text);
 }
 
+/* An Envelope's line has any length. */
+static void
+test_a_long_unfinished_envelope_is_cut_off(void **state)
+{
+	static const char *const heads[] = { "{\"row\":[{", "{\"row\":[]}\n{\"row\":[{" };
+	struct fixture *f = *state;
+	char *text = malloc(1 << 20);
+
+	f->options.framing = SINK_ENVELOPES;
+	memset(text, 'x', 1 << 20);
+	for (size_t i = 0; i < 2; i++) {
+		void *file;
+
+		memcpy(text, heads[i], strlen(heads[i]));
+		write_file(f->path, text, 1 << 20);
+		file = open_file(f);
+		assert_non_null(file);
+		sink_file.close(file);
+		assert_text(f->path, i ? "{\"row\":[]}\n" : "");
+	}
+	free(text);
+}
+
+/* A map larger than any record of ours is somebody else's, and not searched for its end. */
+static void
+test_a_map_beyond_all_bounds_is_not_cut(void **state)
+{
+	struct fixture *f = *state;
+	size_t length = 3, i;
+	uint8_t *bytes = malloc(200000);
+
+	memcpy(bytes, "\xde\xff\xff", 3);
+	for (i = 0; i < 32000; i++, length += 3)
+		memcpy(bytes + length, "\xa1k\x01", 3);
+	f->options.framing = SINK_MAPS;
+	write_file(f->path, bytes, length);
+	assert_null(open_file(f));
+	assert_non_null(strstr(f->error, "holds something else"));
+	assert_file(f->path, bytes, length);
+	free(bytes);
+}
+
 static void
 test_what_is_no_text_is_not_cut(void **state)
 {
@@ -511,19 +553,36 @@ test_an_unfinished_message_is_cut_off(void **state)
 static void
 test_what_is_no_record_is_not_cut(void **state)
 {
-	static const char *const foreign[] = {
-		"root:x:0:0:root:/root:/bin/bash\n", "{\"netns\":\"default\"}\n", "\x05hello\x05wor", "\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80",
+	static const struct {
+		enum sink_framing	 framing;
+		const char		*text;
+	} foreign[] = {
+		{ SINK_DELIMITED, "root:x:0:0:root:/root:/bin/bash\n" },
+		{ SINK_DELIMITED, "{\"netns\":\"default\"}\n" },
+		{ SINK_DELIMITED, "\x05hello\x05wor" },
+		{ SINK_DELIMITED, "\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80" },
+		{ SINK_ENVELOPES, "a paragraph with no end" },
+		{ SINK_ENVELOPES, "{\"row\":[]}\n{\"netns\":" },
+		{ SINK_BLOCKS, "{\n  \"netns\": 1\n}\nno row" },
+		{ SINK_BLOCKS, "}" },
+		{ SINK_BLOCKS, "row {\n}\n{\"netns\":\"default\"}\n" },
+		{ SINK_MAPS, "root:x:0:0:root:/root:/bin/bash\n" },
+		{ SINK_MAPS, "\x81\xa1k\x01\x91" },			/* an array */
+		{ SINK_MAPS, "\x81\x01\x01" },			/* a key that is a number */
+		{ SINK_MAPS, "\x81\xa1k\xc3" },			/* true */
+		{ SINK_MAPS, "\x81\xa1k\x81" },			/* a map in a map */
+		{ SINK_MAPS, "\x81\xdb\xff" },
 	};
 	struct fixture *f = *state;
 	char expected[256];
 
-	f->options.framing = SINK_DELIMITED;
 	snprintf(expected, sizeof(expected), "%s: holds something else than records of this format", f->path);
 	for (size_t i = 0; i < sizeof(foreign) / sizeof(foreign[0]); i++) {
-		write_file(f->path, foreign[i], strlen(foreign[i]));
+		f->options.framing = foreign[i].framing;
+		write_file(f->path, foreign[i].text, strlen(foreign[i].text));
 		assert_null(open_file(f));
 		assert_string_equal(f->error, expected);
-		assert_text(f->path, foreign[i]);
+		assert_text(f->path, foreign[i].text);
 	}
 }
 
@@ -725,6 +784,8 @@ main(void)
 		test(test_two_shippers_cannot_have_the_same_file),
 		test(test_an_unfinished_line_is_cut_off),
 		test(test_a_long_unfinished_line_is_cut_off),
+		test(test_a_long_unfinished_envelope_is_cut_off),
+		test(test_a_map_beyond_all_bounds_is_not_cut),
 		test(test_what_is_no_text_is_not_cut),
 		test(test_an_unfinished_message_is_cut_off),
 		test(test_what_is_no_record_is_not_cut),
