@@ -137,8 +137,6 @@ msgpack_field(struct msgpack *msgpack, char *at, const struct record *record, un
 	at = text_label_copy(at, &msgpack->labels[row]);
 	if (type <= RECORD_U64)
 		return msgpack_unsigned(at, value->number);
-	if (type == RECORD_I64)
-		return msgpack_signed(at, (int64_t)value->number);
 	if (type == RECORD_STRING)
 		return msgpack_string(msgpack->out, at, value);
 	return msgpack_plain(at, record, row);

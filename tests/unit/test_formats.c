@@ -1047,6 +1047,30 @@ test_table_commands_no_terminal(void **state)
 	end(&run);
 }
 
+/* Strings of bytes that become most, far longer than the room that there is before they come. */
+static void
+test_strings_that_grow(void **state)
+{
+	static char controls[60001], strays[60001];
+	unsigned int i;
+
+	memset(controls, 1, sizeof(controls) - 1);
+	memset(strays, 0xff, sizeof(strays) - 1);
+	for (i = 0; formats[i] != NULL; i++) {
+		struct run run = start(formats[i]->name, NULL, 0);
+		Record record = connection();
+
+		record.hostname = record.ulp_name = controls;
+		record.label = strays;
+		add(&run.batch, &record);
+		if (formats[i]->batch != NULL) {
+			format_batch(&run);
+			assert_in_range(run.out.length, 1, run.out.capacity);
+		}
+		end(&run);
+	}
+}
+
 /* No batch of any bytes is more than refused: the sanitizers look on. */
 static void
 test_formats_of_any_bytes(void **state)
@@ -1106,6 +1130,7 @@ main(void)
 		cmocka_unit_test(test_table_shortens_names_before_it_drops),
 		cmocka_unit_test(test_table_header_is_seldom),
 		cmocka_unit_test(test_table_commands_no_terminal),
+		cmocka_unit_test(test_strings_that_grow),
 		cmocka_unit_test(test_formats_of_any_bytes),
 	};
 
