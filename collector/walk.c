@@ -99,6 +99,12 @@ walk_message(const struct walk_handler *handler, struct nlmsghdr *message)
 	}
 }
 
+bool
+walk_message_whole(const struct nlmsghdr *message, int left)
+{
+	return mnl_nlmsg_ok(message, left) && message->nlmsg_len <= (uint32_t)left;
+}
+
 static enum record_outcome
 walk_datagram(const struct walk_handler *handler, size_t length)
 {
@@ -106,7 +112,7 @@ walk_datagram(const struct walk_handler *handler, size_t length)
 	enum record_outcome outcome = WALK_GOES_ON;
 	int left = (int)length;
 
-	while (outcome == WALK_GOES_ON && mnl_nlmsg_ok(message, left)) {
+	while (outcome == WALK_GOES_ON && walk_message_whole(message, left)) {
 		outcome = walk_message(handler, message);
 		message = mnl_nlmsg_next(message, &left);
 	}
@@ -129,7 +135,7 @@ walk_abandon(const struct walk_handler *handler)
 			continue;
 		if (n <= 0)
 			return;
-		for (; mnl_nlmsg_ok(message, left); message = mnl_nlmsg_next(message, &left))
+		for (; walk_message_whole(message, left); message = mnl_nlmsg_next(message, &left))
 			if (message->nlmsg_type >= NLMSG_MIN_TYPE)
 				handler->abandoned(handler->context);
 	}

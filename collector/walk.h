@@ -30,5 +30,10 @@ struct walk_handler {
  * Returns RECORD_OUTCOME_COMPLETE, or why not.
  */
 enum record_outcome	walk_once(const struct walk_handler *, uint64_t deadline);
+/*
+ * True if what is left of a datagram begins with a whole message.  To
+ * mnl_nlmsg_ok(), a length of 2 GiB and more is a negative one, which fits.
+ */
+bool			walk_message_whole(const struct nlmsghdr *, int left);
 
 #endif

@@ -227,6 +227,18 @@ test_garbage_is_malformed(void **state)
 	assert_int_equal(walk(), RECORD_OUTCOME_MALFORMED);
 }
 
+/* A length that is a negative number to whoever keeps it in an int. */
+static void
+test_a_huge_message_is_malformed(void **state)
+{
+	(void)state;
+	add_socket();
+	((struct nlmsghdr *)fake.answer)->nlmsg_len = UINT32_C(0x80000040);
+	answer();
+	assert_int_equal(walk(), RECORD_OUTCOME_MALFORMED);
+	assert_int_equal(fake.sockets, 0);
+}
+
 /* After a failure nothing of it is left to be taken for the next walk's. */
 static void
 test_the_rest_of_a_failed_walk_is_counted(void **state)
@@ -256,6 +268,7 @@ main(void)
 		cmocka_unit_test_setup(test_a_datagram_that_was_cut, before),
 		cmocka_unit_test_setup(test_silence_is_told, before),
 		cmocka_unit_test_setup(test_garbage_is_malformed, before),
+		cmocka_unit_test_setup(test_a_huge_message_is_malformed, before),
 		cmocka_unit_test_setup(test_the_rest_of_a_failed_walk_is_counted, before),
 	};
 
