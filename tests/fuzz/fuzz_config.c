@@ -41,9 +41,29 @@ require_sentence(const char *error)
 	FUZZ_REQUIRE(strchr(error, '\n') == NULL);
 }
 
+/* How many items all lists have together; none is empty. */
+static size_t
+count_items(const struct config *config)
+{
+	size_t count = 0;
+
+#define ITEMS_DURATION(member)
+#define ITEMS_SIZE(member)
+#define ITEMS_COUNT(member)
+#define ITEMS_BOOL(member)
+#define ITEMS_STRING(member)
+#define ITEMS_LIST(member)						\
+	for (size_t i = 0; i < config->member.count; i++, count++)	\
+		FUZZ_REQUIRE(config->member.items[i][0] != '\0');
+#define KEY(type, member, name, standard, minimum, maximum, programs, help) ITEMS_##type(member)
+#include "common/config.def"
+#undef KEY
+	return count;
+}
+
 /* What config_print makes of a file, or NULL if it is refused. */
 static char *
-read_and_print(const void *bytes, size_t size, size_t *length)
+read_and_print(const void *bytes, size_t size, size_t *length, size_t *items)
 {
 	char error[CONFIG_ERROR_MAX] = "", *text = NULL;
 	struct config config;
@@ -55,6 +75,7 @@ read_and_print(const void *bytes, size_t size, size_t *length)
 		FUZZ_REQUIRE(error[0] == '\0');
 		FUZZ_REQUIRE((out = open_memstream(&text, length)) != NULL);
 		config_print(&config, out, '\0');
+		*items = count_items(&config);
 		FUZZ_REQUIRE(fclose(out) == 0);
 	} else
 		require_sentence(error);
@@ -65,14 +86,15 @@ read_and_print(const void *bytes, size_t size, size_t *length)
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	size_t once_length = 0, twice_length = 0;
-	cleanup_free char *once = read_and_print(data, size, &once_length);
+	size_t once_length = 0, twice_length = 0, once_items = 0, twice_items = 0;
+	cleanup_free char *once = read_and_print(data, size, &once_length, &once_items);
 	cleanup_free char *twice = NULL;
 
 	if (once == NULL)
 		return 0;
-	twice = read_and_print(once, once_length, &twice_length);
-	FUZZ_REQUIRE(twice != NULL && twice_length == once_length);
+	FUZZ_REQUIRE(size == 0 || memchr(data, '\0', size) == NULL);
+	twice = read_and_print(once, once_length, &twice_length, &twice_items);
+	FUZZ_REQUIRE(twice != NULL && twice_length == once_length && twice_items == once_items);
 	FUZZ_REQUIRE(memcmp(once, twice, once_length) == 0);
 	return 0;
 }

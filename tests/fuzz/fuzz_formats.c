@@ -16,13 +16,13 @@
 #include "shipper/text.h"
 #include "tests/fuzz/fuzz.h"
 
-enum { OPTION_STAMP = 1, OPTION_COLUMNS = 2, OPTION_ALL_COLUMNS = 4 };
+enum { OPTION_STAMP = 1, OPTION_COLUMNS = 2, OPTION_WINDOW = 4, OPTION_BITS = 3 };
 
 /* Of the table; narrower than this, one column may not fit. */
 enum { WIDTH_LEAST = 60 };
 
 /* More take time and show nothing new. */
-enum { RECORDS_MAX = 24 };
+enum { RECORDS_MAX = 24, WINDOW = 20 };
 
 struct input {
 	struct batch		batch;
@@ -70,19 +70,21 @@ add_records(struct input *input, bool stamped, const uint8_t *bytes, size_t size
 	}
 }
 
+/* A few columns of mixed kinds, or some neighbours of the table. */
 static void
 set_columns(struct input *input, uint8_t options)
 {
 	static char *few[] = { (char *)"netns", (char *)"inet_diag_msg_socket_source", (char *)"congestion_algorithm_string",
 		(char *)"snapshot_way", (char *)"tcp_info_rtt" };
-	static char *all[RECORD_FIELDS];
+	static char *window[WINDOW];
+	size_t first = (size_t)(options >> OPTION_BITS) * (RECORD_FIELDS - WINDOW) / (UINT8_MAX >> OPTION_BITS);
 
-	for (int row = 0; row < RECORD_FIELDS; row++)
-		all[row] = (char *)(uintptr_t)record_fields[row].name;
-	if (options & OPTION_COLUMNS) {
-		input->options.columns = options & OPTION_ALL_COLUMNS ? all : few;
-		input->options.ncolumns = options & OPTION_ALL_COLUMNS ? RECORD_FIELDS : sizeof(few) / sizeof(few[0]);
-	}
+	if (!(options & OPTION_COLUMNS))
+		return;
+	for (size_t i = 0; i < WINDOW; i++)
+		window[i] = (char *)(uintptr_t)record_fields[first + i].name;
+	input->options.columns = options & OPTION_WINDOW ? window : few;
+	input->options.ncolumns = options & OPTION_WINDOW ? WINDOW : sizeof(few) / sizeof(few[0]);
 }
 
 /* --- what readers want ------------------------------------------------------- */
