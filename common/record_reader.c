@@ -4,6 +4,8 @@
 
 #include "common/record_reader.h"
 
+enum { READER_SHORT = 5 };
+
 /* How a field's bytes become its value. */
 enum reader_take { READER_UNKNOWN, READER_U32, READER_U64, READER_ENUM, READER_STRING, READER_ADDRESS };
 
@@ -82,6 +84,20 @@ reader_varint(struct reader *reader)
 	return (word & UINT64_C(0x0fffffff)) | (word & UINT64_C(0x0fffffff00000000)) >> 4;
 }
 
+/* Of a tag or a length, protobuf takes no more bytes than these, whatever their value. */
+static uint64_t
+reader_short_varint(struct reader *reader)
+{
+	const uint8_t *at = reader->at;
+	uint64_t value = reader_varint(reader);
+
+	if (reader->at - at <= READER_SHORT)
+		return value;
+	reader->bad = true;
+	reader->at = reader->end;
+	return 0;
+}
+
 /* Of tags nearly all have two bytes, which a branch does foretell. */
 static inline uint64_t
 reader_tag(struct reader *reader)
@@ -92,7 +108,7 @@ reader_tag(struct reader *reader)
 		reader->at = at + 2;
 		return (uint64_t)(at[0] & 0x7f) | (uint64_t)at[1] << 7;
 	}
-	return reader_varint(reader);
+	return reader_short_varint(reader);
 }
 
 static const uint8_t *
@@ -121,7 +137,7 @@ reader_skip(struct reader *reader, unsigned int wire)
 		reader_bytes(reader, 8);
 		break;
 	case 2:
-		reader_bytes(reader, reader_varint(reader));
+		reader_bytes(reader, reader_short_varint(reader));
 		break;
 	case 5:
 		reader_bytes(reader, 4);
@@ -134,7 +150,7 @@ reader_skip(struct reader *reader, unsigned int wire)
 static void
 reader_take_bytes(struct reader *reader, struct record_value *value, uint8_t take)
 {
-	value->number = reader_varint(reader);
+	value->number = reader_short_varint(reader);
 	value->bytes = reader_bytes(reader, value->number);
 	if (take == READER_STRING)
 		return;
