@@ -89,13 +89,13 @@ set_columns(struct input *input, uint8_t options)
 
 /* --- what readers want ------------------------------------------------------- */
 
-/* JSON lets U+007F be; what else is a control character it does not. */
+/* JSON lets U+007F to U+009F be; what else is a control character it does not. */
 static void
 require_text(const uint8_t *text, size_t length)
 {
 	for (size_t at = 0, n; at < length; at += n) {
-		n = text[at] == '\n' || text[at] == 0x7f ? 1 : utf8_character(text + at, length - at);
-		FUZZ_REQUIRE(n > 0);
+		n = utf8_sequence(text + at, length - at);
+		FUZZ_REQUIRE(n > 0 && (text[at] >= 0x20 || text[at] == '\n'));
 	}
 }
 
