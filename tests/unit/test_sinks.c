@@ -470,6 +470,30 @@ test_a_long_unfinished_envelope_is_cut_off(void **state)
 	free(text);
 }
 
+/* The end of the last whole block may lie across two portions of the file as it is read. */
+static void
+test_an_unfinished_block_is_cut_off(void **state)
+{
+	static const char whole[] = "row {\n}\n", head[] = "row {\n  tag: \"";
+	struct fixture *f = *state;
+	char *text = malloc(70000);
+
+	f->options.framing = SINK_BLOCKS;
+	for (size_t rest = 65530; rest <= 65540; rest++) {
+		void *file;
+
+		memset(text, 'x', 70000);
+		memcpy(text, whole, strlen(whole));
+		memcpy(text + strlen(whole), head, strlen(head));
+		write_file(f->path, text, strlen(whole) + rest);
+		file = open_file(f);
+		assert_non_null(file);
+		sink_file.close(file);
+		assert_text(f->path, whole);
+	}
+	free(text);
+}
+
 /* A map larger than any record of ours is somebody else's, and not searched for its end. */
 static void
 test_a_map_beyond_all_bounds_is_not_cut(void **state)
@@ -785,6 +809,7 @@ main(void)
 		test(test_an_unfinished_line_is_cut_off),
 		test(test_a_long_unfinished_line_is_cut_off),
 		test(test_a_long_unfinished_envelope_is_cut_off),
+		test(test_an_unfinished_block_is_cut_off),
 		test(test_a_map_beyond_all_bounds_is_not_cut),
 		test(test_what_is_no_text_is_not_cut),
 		test(test_an_unfinished_message_is_cut_off),
