@@ -20,6 +20,7 @@ struct handover {
 	struct protocol_ring	 identity;
 	struct ring_memory	 memory;
 	int			 doorbell;	/* the shipper's end */
+	bool			 known;		/* its identity is whole: it may be sent */
 	bool			 sent;		/* to the present shipper */
 };
 

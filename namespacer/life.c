@@ -150,6 +150,7 @@ life_take_ready(struct life *life)
 {
 	life->state = LIFE_IDLE;
 	life->ring->identity.cookie = life->cookie;
+	life->ring->known = true;
 	link_send_ring(life->ring);
 }
 

@@ -101,7 +101,7 @@ link_send_ring(struct handover *ring)
 {
 	const int fds[] = { ring->memory.data_fd, ring->memory.control_fd, ring->doorbell };
 
-	if (the_link.up && !ring->sent)
+	if (the_link.up && ring->known && !ring->sent)
 		ring->sent = link_send(&link_ring, &ring->identity, fds);
 }
 
@@ -133,7 +133,7 @@ link_flush(void)
 
 	TAILQ_FOREACH(ring, &handover_all, all) {
 		link_send_ring(ring);
-		if (!the_link.up || !ring->sent)
+		if (!the_link.up || (ring->known && !ring->sent))
 			return;
 	}
 	if (the_link.finish && link_send(&link_finish, NULL, NULL)) {

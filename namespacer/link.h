@@ -27,7 +27,7 @@ struct link_callbacks {
 int	link_start(struct event_base *, const char *path, uid_t uid, const struct link_callbacks *);
 /* True while a shipper is there that speaks our version. */
 bool	link_is_up(void);
-/* Sends the ring, if there is a shipper; it is sent again to every new one. */
+/* Sends the ring, if there is a shipper and it is known; again to every new one. */
 void	link_send_ring(struct handover *);
 /* Its collector has ended. */
 void	link_send_ended(struct handover *);
