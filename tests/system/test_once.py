@@ -221,20 +221,19 @@ def test_md5_keys_are_in_no_output(tcpdiag, world, folder):
     wait_for(lambda: file.exists() and file.stat().st_size > 20000, 15, "some snapshots")
     for role in ("collector", "shipper"):
         for pid in daemon.find(role):
-            assert key.encode() not in memory(pid), f"the {role} still has the key in its memory"
+            held = any(key.encode() in mapping for mapping in memory(pid))
+            assert not held, f"the {role} still has the key in its memory"
     daemon.stop()
     assert key.encode() not in file.read_bytes()
     assert key not in daemon.log()
 
 
 def memory(pid):
-    """All that a process has in memory of its own."""
-    found = []
+    """All that a process has in memory of its own, mapping by mapping; a sanitizer's shadow, terabytes of it, is none of that."""
     with open(f"/proc/{pid}/mem", "rb", buffering=0) as mem:
         for line in open(f"/proc/{pid}/maps"):
             words = line.split()
             start, end = (int(word, 16) for word in words[0].split("-"))
-            if words[1].startswith("r") and not words[-1].startswith(("[v", "/usr", "/lib")):
+            if words[1].startswith("r") and not words[-1].startswith(("[v", "/usr", "/lib")) and end - start < 2**30:
                 mem.seek(start)
-                found.append(mem.read(end - start))
-    return b"".join(found)
+                yield mem.read(end - start)
