@@ -1,0 +1,51 @@
+/*
+ * The metrics: metrics.def as a table, and as text in Prometheus' format.
+ *
+ * Everything shown is one struct of 64-bit numbers, filled by whoever knows
+ * them.  Counters in it never run backwards while this process lives.
+ */
+#ifndef SHIPPER_METRICS_H
+#define SHIPPER_METRICS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/buffer.h"
+#include "common/counters.h"
+#include "shipper/books.h"
+
+#define METRICS_PREFIX	"tcpdiag_"
+#define METRICS_TYPE	"text/plain; version=0.0.4; charset=utf-8"
+
+enum metrics_kind { METRICS_COUNTER, METRICS_COUNTER_NANO, METRICS_GAUGE, METRICS_GAUGE_NANO };
+
+struct metrics {
+	struct books	books;
+	struct counters	word;		/* of all collectors, of those that ended too */
+};
+
+/* A family's head, a value, or both. */
+struct metrics_row {
+	const char		*name;	/* of the family that begins here, or NULL */
+	const char		*label;	/* of the family; NULL: it has one value */
+	const char		*value;	/* of the label, if there is one value */
+	const char		*help;	/* of the family, or of the value */
+	const char		*(*text)(size_t index);	/* of an array: the label's value */
+	enum metrics_kind	 kind;	/* of the family */
+	bool			 seen;	/* values of 0 are not shown */
+	size_t			 offset;
+	size_t			 count;	/* of numbers; 0: a head without a value */
+};
+
+extern const struct metrics_row metrics_rows[];
+extern const size_t metrics_nrows;
+
+/* Appends all of them in Prometheus' text format 0.0.4. */
+void	 metrics_write(const struct metrics *, struct buffer *out);
+/* Appends text as it may stand in a label's value, between quotes. */
+void	 metrics_escape_label(struct buffer *out, const char *text);
+/* The same for the text behind # HELP. */
+void	 metrics_escape_help(struct buffer *out, const char *text);
+
+#endif

@@ -1,0 +1,187 @@
+/* The metrics: each number has its row, and their text is what Prometheus reads. */
+#include <ctype.h>
+
+#include "shipper/metrics.h"
+#include "tests/unit/shipper_parts.h"
+
+static char *
+written(const struct metrics *metrics)
+{
+	struct buffer out = { 0 };
+
+	metrics_write(metrics, &out);
+	buffer_append(&out, "", 1);
+	return (char *)out.bytes;
+}
+
+/* A name's value, as text; fails when there is not exactly one line of it. */
+static char *
+value_of(const char *text, const char *name)
+{
+	static char value[64];
+	unsigned int found = 0;
+
+	for (const char *line = text; *line != '\0'; line = strchr(line, '\n') + 1) {
+		if (strncmp(line, name, strlen(name)) != 0 || line[strlen(name)] != ' ')
+			continue;
+		snprintf(value, sizeof(value), "%.*s", (int)strcspn(line + strlen(name) + 1, "\n"), line + strlen(name) + 1);
+		found++;
+	}
+	if (found != 1)
+		fail_msg("%s stands there %u times", name, found);
+	return value;
+}
+
+/* --- the table ----------------------------------------------------------------- */
+
+/* Whoever adds a number to books.h or counters.h finds out here that nobody would see it. */
+static void
+test_every_number_has_one_row(void **state)
+{
+	static unsigned int rows[sizeof(struct metrics) / sizeof(uint64_t)];
+
+	(void)state;
+	for (size_t i = 0; i < metrics_nrows; i++)
+		for (size_t n = 0; n < metrics_rows[i].count; n++)
+			rows[metrics_rows[i].offset / sizeof(uint64_t) + n]++;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		if (rows[i] != 1)
+			fail_msg("the number at byte %zu of struct metrics (books to %zu) has %u rows in shipper/metrics.def",
+			    i * sizeof(uint64_t), sizeof(struct books), rows[i]);
+}
+
+static bool
+is_name(const char *text)
+{
+	for (const char *c = text; *c != '\0'; c++)
+		if (!islower((unsigned char)*c) && *c != '_' && (c == text || !isdigit((unsigned char)*c)))
+			return false;
+	return *text != '\0';
+}
+
+static bool
+ends_with(const char *text, const char *end)
+{
+	return strlen(text) > strlen(end) && strcmp(text + strlen(text) - strlen(end), end) == 0;
+}
+
+static void
+test_families_are_sound(void **state)
+{
+	const struct metrics_row *family = NULL;
+
+	(void)state;
+	for (size_t i = 0; i < metrics_nrows; i++) {
+		const struct metrics_row *row = &metrics_rows[i];
+
+		assert_true(row->help != NULL && row->help[0] != '\0');
+		if (row->name == NULL) {
+			assert_non_null(family);
+			assert_non_null(family->label);
+			assert_true((row->text != NULL) != (row->value != NULL));
+			continue;
+		}
+		family = row;
+		assert_true(is_name(row->name));
+		assert_true(row->label == NULL || is_name(row->label));
+		assert_int_equal(ends_with(row->name, "_total"), row->kind == METRICS_COUNTER || row->kind == METRICS_COUNTER_NANO);
+		assert_true((row->count == 0) == (row->label != NULL));
+		assert_true(row->count <= 1);
+		for (size_t k = 0; k < i; k++)
+			assert_true(metrics_rows[k].name == NULL || strcmp(metrics_rows[k].name, row->name) != 0);
+	}
+}
+
+/* --- the text ---------------------------------------------------------------------- */
+
+static void
+test_values_are_shown(void **state)
+{
+	struct metrics metrics = { .books = { .drained = 12, .dropped = 3, .bytes = UINT64_MAX } };
+	char *text;
+
+	(void)state;
+	metrics.word.dropped[COUNTERS_DROP_ABANDONED] = 5;
+	text = written(&metrics);
+	assert_string_equal(value_of(text, "tcpdiag_records_drained_total"), "12");
+	assert_string_equal(value_of(text, "tcpdiag_records_delivered_total"), "0");
+	assert_string_equal(value_of(text, "tcpdiag_records_dropped_total{reason=\"hostile\"}"), "3");
+	assert_string_equal(value_of(text, "tcpdiag_delivered_bytes_total"), "18446744073709551615");
+	assert_string_equal(value_of(text, "tcpdiag_collector_sockets_dropped_total{reason=\"abandoned\"}"), "5");
+	assert_string_equal(value_of(text, "tcpdiag_collector_sockets_dropped_total{reason=\"deadline\"}"), "0");
+	free(text);
+}
+
+static void
+test_unknown_attributes_are_shown_when_they_were_seen(void **state)
+{
+	struct metrics metrics = { 0 };
+	char *text = written(&metrics);
+
+	(void)state;
+	assert_null(strstr(text, "tcpdiag_collector_attributes_unknown_total{"));
+	assert_non_null(strstr(text, "# TYPE tcpdiag_collector_attributes_unknown_total counter\n"));
+	free(text);
+	metrics.word.unknown_attributes[23] = 7;
+	metrics.word.unknown_attributes[31] = 1;
+	text = written(&metrics);
+	assert_string_equal(value_of(text, "tcpdiag_collector_attributes_unknown_total{kind=\"23\"}"), "7");
+	assert_string_equal(value_of(text, "tcpdiag_collector_attributes_unknown_total{kind=\"31+\"}"), "1");
+	assert_null(strstr(text, "kind=\"22\""));
+	free(text);
+}
+
+/* Each family once: HELP, TYPE, its values, nothing between. */
+static void
+test_families_stand_together(void **state)
+{
+	struct metrics metrics = { 0 };
+	char *text = written(&metrics);
+	const char *family = "";
+	size_t heads = 0;
+
+	(void)state;
+	for (const char *line = text; *line != '\0'; line = strchr(line, '\n') + 1) {
+		const char *name = line[0] == '#' ? line + 7 : line;
+
+		assert_memory_equal(name, METRICS_PREFIX, strlen(METRICS_PREFIX));
+		if (strncmp(line, "# HELP ", 7) == 0) {
+			heads++;
+			family = name;
+			assert_memory_equal(strchr(line, '\n') + 1, "# TYPE ", 7);
+		}
+		assert_int_equal(strcspn(name, " {"), strcspn(family, " {"));
+		assert_memory_equal(name, family, strcspn(name, " {"));
+	}
+	assert_true(heads > 20);
+	free(text);
+}
+
+static void
+test_escaping(void **state)
+{
+	struct buffer out = { 0 };
+
+	(void)state;
+	metrics_escape_label(&out, "a\\b\"c\nd\xc3\xa9}");
+	buffer_append(&out, "|", 1);
+	metrics_escape_help(&out, "a\\b\"c\nd");
+	buffer_append(&out, "", 1);
+	assert_string_equal((char *)out.bytes, "a\\\\b\\\"c\\nd\xc3\xa9}|a\\\\b\"c\\nd");
+	buffer_free(&out);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_every_number_has_one_row),
+		cmocka_unit_test(test_families_are_sound),
+		cmocka_unit_test(test_values_are_shown),
+		cmocka_unit_test(test_unknown_attributes_are_shown_when_they_were_seen),
+		cmocka_unit_test(test_families_stand_together),
+		cmocka_unit_test(test_escaping),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
