@@ -78,3 +78,19 @@ request_walk(uint32_t sequence)
 	request.sequence = sequence;
 	return sendmsg(COLLECTOR_FD_NETLINK, &request.page->message, 0) == -1 ? -1 : 0;
 }
+
+size_t
+request_last(void *to, size_t size)
+{
+	const struct msghdr *message = &request.page->message;
+	size_t length = 0;
+
+	for (size_t i = 0; i < message->msg_iovlen; i++) {
+		const struct iovec *part = &message->msg_iov[i];
+		size_t n = part->iov_len < size - length ? part->iov_len : size - length;
+
+		memcpy((uint8_t *)to + length, part->iov_base, n);
+		length += n;
+	}
+	return length;
+}

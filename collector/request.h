@@ -11,6 +11,7 @@
 #ifndef COLLECTOR_REQUEST_H
 #define COLLECTOR_REQUEST_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 /*
@@ -20,5 +21,7 @@
 int	request_pin(void *page, uint32_t states);
 /* Asks for one walk; its answers carry this sequence.  -1 with errno. */
 int	request_walk(uint32_t sequence);
+/* The bytes that the last walk was asked for with, at most size of them: for captures. */
+size_t	request_last(void *to, size_t size);
 
 #endif

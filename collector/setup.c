@@ -2,7 +2,6 @@
  * The steps, in an order that matters: what needs a right comes before the
  * right is given up, and the namespace is joined before anything is opened.
  */
-#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -12,7 +11,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
-#include <linux/netlink.h>
 #include <linux/nsfs.h>
 #include <sched.h>
 #include <signal.h>
@@ -21,17 +19,11 @@
 #include "collector/report.h"
 #include "collector/request.h"
 #include "collector/setup.h"
+#include "collector/walk.h"
 #include "common/confine.h"
 #include "seccomp/sandbox.h"
 
-#ifndef SO_NETNS_COOKIE		/* Linux 5.14 */
-#define SO_NETNS_COOKIE	71
-#endif
-
-enum {
-	SETUP_FD_HIGH = 64,	/* descriptors stand here until all are placed */
-	SETUP_RECEIVE_BUFFER = 1024 * 1024,
-};
+enum { SETUP_FD_HIGH = 64 };	/* descriptors stand here until all are placed */
 
 static struct {
 	const struct collector_start	*start;
@@ -88,22 +80,7 @@ setup_keep(enum collector_fd place, int fd)
 static int
 setup_netlink(void)
 {
-	const struct sockaddr_nl kernel = { .nl_family = AF_NETLINK };
-	int size = SETUP_RECEIVE_BUFFER;
-	socklen_t length = sizeof(setup.identity.cookie);
-	int fd = socket(AF_NETLINK, SOCK_RAW, NETLINK_SOCK_DIAG);
-
-	if (setup_keep(COLLECTOR_FD_NETLINK, fd) == -1)
-		return -1;
-	/* Else any user, in a namespace of his own, could fill its queue. */
-	if (connect(fd, (const struct sockaddr *)&kernel, sizeof(kernel)) == -1)
-		return -1;
-	/* Only memory that is used counts; a dump needs one datagram at a time. */
-	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size)) == -1)
-		return -1;
-	if (getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &setup.identity.cookie, &length) == 0)
-		return 0;
-	return errno == ENOPROTOOPT ? 0 : -1;	/* before 5.14: none */
+	return setup_keep(COLLECTOR_FD_NETLINK, walk_open(&setup.identity.cookie));
 }
 
 /* Each file stays that of the namespace in which it was opened. */

@@ -166,9 +166,11 @@ snapshot_socket(void *context, struct nlmsghdr *message)
 }
 
 static void
-snapshot_datagram(void *context)
+snapshot_datagram(void *context, void *bytes, size_t length)
 {
 	(void)context;
+	(void)bytes;
+	(void)length;
 	snapshot_publish();
 	snapshot.now = !snapshot.now;
 	snapshot.seen[snapshot.now].count = 0;

@@ -14,9 +14,17 @@
 #include "collector/request.h"
 #include "collector/walk.h"
 #include "common/clock.h"
+#include "common/fd.h"
 
-/* The kernel never fills more than 32 KiB in one receive of a dump. */
-enum { WALK_BUFFER = 32 * 1024 };
+#ifndef SO_NETNS_COOKIE		/* Linux 5.14 */
+#define SO_NETNS_COOKIE	71
+#endif
+
+enum {
+	/* The kernel never fills more than this in one receive of a dump. */
+	WALK_BUFFER = 32 * 1024,
+	WALK_RECEIVE_BUFFER = 1024 * 1024,
+};
 
 /* What a datagram or a message that does not end the walk means for it. */
 #define WALK_GOES_ON	RECORD_OUTCOME_UNSPECIFIED
@@ -25,6 +33,26 @@ static struct {
 	uint32_t			sequence;
 	_Alignas(NLMSG_ALIGNTO) char	buffer[WALK_BUFFER];
 } walk;
+
+int
+walk_open(uint64_t *cookie)
+{
+	const struct sockaddr_nl kernel = { .nl_family = AF_NETLINK };
+	cleanup_fd int fd = socket(AF_NETLINK, SOCK_RAW, NETLINK_SOCK_DIAG);
+	int size = WALK_RECEIVE_BUFFER;
+	socklen_t length = sizeof(*cookie);
+
+	/* Else any user, in a namespace of his own, could fill its queue. */
+	if (fd == -1 || connect(fd, (const struct sockaddr *)&kernel, sizeof(kernel)) == -1)
+		return -1;
+	/* Only memory that is used counts; a dump needs one datagram at a time. */
+	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size)) == -1)
+		return -1;
+	*cookie = 0;
+	if (getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, cookie, &length) == -1 && errno != ENOPROTOOPT)
+		return -1;
+	return fd_steal(&fd);
+}
 
 /* Waits for an answer; false at the deadline. */
 static bool
@@ -118,7 +146,7 @@ walk_datagram(const struct walk_handler *handler, size_t length)
 	}
 	if (outcome == WALK_GOES_ON && left != 0)
 		outcome = RECORD_OUTCOME_MALFORMED;
-	handler->datagram(handler->context);
+	handler->datagram(handler->context, walk.buffer, length);
 	return outcome;
 }
 

@@ -8,6 +8,7 @@
 #define COLLECTOR_WALK_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "common/record.h"
@@ -17,13 +18,19 @@ struct nlmsghdr;
 struct walk_handler {
 	/* A socket; false: malformed, the walk has failed. */
 	bool	(*socket)(void *context, struct nlmsghdr *);
-	/* All messages of a datagram have been handed on. */
-	void	(*datagram)(void *context);
+	/* All messages of a datagram have been handed on; its bytes are the walk's. */
+	void	(*datagram)(void *context, void *bytes, size_t length);
 	/* A message of a walk that has failed already: count it. */
 	void	(*abandoned)(void *context);
 	void	*context;
 };
 
+/*
+ * Opens the socket of this thread's network namespace that walks are made by;
+ * its caller puts it at COLLECTOR_FD_NETLINK.  Nobody but the kernel is heard.
+ * *cookie: the namespace's; 0 before Linux 5.14.  -1 with errno.
+ */
+int			walk_open(uint64_t *cookie);
 /*
  * Walks once; no answer may take longer than to the deadline (monotonic ns).
  * Whatever comes of it, the socket is empty afterwards, ready for the next.

@@ -22,7 +22,7 @@
 #include "collector/walk.h"
 #include "common/clock.h"
 
-enum { DATAGRAM = 40 * 1024 };
+enum { DATAGRAM = 40 * 1024, DUMP = 256 * 1024 };
 
 static struct {
 	int		kernel;		/* our end */
@@ -30,6 +30,8 @@ static struct {
 	size_t		sockets, datagrams, abandoned;
 	char		answer[DATAGRAM];
 	size_t		length;
+	char		sent[DUMP], given[DUMP];	/* to the walk, and by it to its handler */
+	size_t		nsent, ngiven;
 } fake;
 
 static bool
@@ -41,9 +43,12 @@ take_socket(void *context, struct nlmsghdr *message)
 }
 
 static void
-take_datagram(void *context)
+take_datagram(void *context, void *bytes, size_t length)
 {
 	(void)context;
+	assert_true(length <= sizeof(fake.given) - fake.ngiven);
+	memcpy(fake.given + fake.ngiven, bytes, length);
+	fake.ngiven += length;
 	fake.datagrams++;
 }
 
@@ -89,6 +94,9 @@ static void
 answer(void)
 {
 	assert_int_equal(send(fake.kernel, fake.answer, fake.length, 0), fake.length);
+	assert_true(fake.length <= sizeof(fake.sent) - fake.nsent);
+	memcpy(fake.sent + fake.nsent, fake.answer, fake.length);
+	fake.nsent += fake.length;
 	fake.length = 0;
 }
 
@@ -96,13 +104,15 @@ static enum record_outcome
 walk(void)
 {
 	enum record_outcome outcome = walk_once(&handler, clock_monotonic() + 50 * MILLISECOND);
-	char request[512];
+	char request[512], last[512];
 
 	/* What was asked, and that nothing else was. */
 	assert_int_equal(recv(fake.kernel, request, sizeof(request), MSG_DONTWAIT),
 	    sizeof(struct nlmsghdr) + sizeof(struct inet_diag_req));
 	assert_int_equal(((struct nlmsghdr *)request)->nlmsg_seq, fake.sequence);
 	assert_int_equal(((struct nlmsghdr *)request)->nlmsg_type, TCPDIAG_GETSOCK);
+	assert_int_equal(request_last(last, sizeof(last)), sizeof(struct nlmsghdr) + sizeof(struct inet_diag_req));
+	assert_memory_equal(last, request, sizeof(struct nlmsghdr) + sizeof(struct inet_diag_req));
 	assert_int_equal(recv(fake.kernel, request, sizeof(request), MSG_DONTWAIT), -1);
 	fake.sequence++;
 	return outcome;
@@ -128,7 +138,7 @@ static int
 before(void **state)
 {
 	(void)state;
-	fake.sockets = fake.datagrams = fake.abandoned = fake.length = 0;
+	fake.sockets = fake.datagrams = fake.abandoned = fake.length = fake.nsent = fake.ngiven = 0;
 	return 0;
 }
 
@@ -146,6 +156,8 @@ test_a_whole_dump(void **state)
 	assert_int_equal(walk(), RECORD_OUTCOME_COMPLETE);
 	assert_int_equal(fake.sockets, 150);
 	assert_int_equal(fake.datagrams, 4);
+	assert_int_equal(fake.ngiven, fake.nsent);
+	assert_memory_equal(fake.given, fake.sent, fake.nsent);
 }
 
 /* libmnl's own callback takes this for the end of a good dump. */
