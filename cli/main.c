@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/capture.h"
 #include "cli/decode.h"
 #include "cli/ns.h"
 #include "cli/run.h"
@@ -18,6 +19,7 @@ static const struct {
 	{ "run", run_main, "stream this host's sockets: both daemons, in the foreground" },
 	{ "ns", ns_main, "list the network namespaces" },
 	{ "decode", decode_main, "print a file of records in another format" },
+	{ "capture", capture_main, "write the kernel's answers about sockets as a pcap" },
 };
 
 enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };

@@ -1,0 +1,163 @@
+"""tcpdiag capture: what the kernel said, as Wireshark reads it, and nothing that it should not tell."""
+import os
+import pty
+import re
+import subprocess
+import time
+
+import pytest
+
+import captures
+import witness
+
+from harness import BIN
+
+ZOO = ["established:count=3,bytes=300", "established:family=6", "established:family=mapped,mark=7", "listen:count=2",
+       "listen:family=6", "close-wait", "time-wait:count=2", "syn-sent"]
+NOBODY = ("--reuid=65534", "--regid=65534", "--clear-groups", BIN / "tcpdiag", "capture")
+
+
+def capture(tcpdiag, *words, code=0, **more):
+    """The file that goes to standard output."""
+    done = tcpdiag.run("capture", *words, "-", **more)
+    assert done.returncode == code, done.stderr
+    return done.stdout
+
+
+def test_it_holds_one_dump_as_ss_sees_it(tcpdiag, world):
+    """A request, an answer for every socket of both families, and the dump's end; when it was, and by one reader."""
+    namespace = world.named("-l", *ZOO)
+    before = witness.settled(namespace.file)
+    start = time.time_ns()
+    data = capture(tcpdiag, "--netns", namespace.name)
+    end = time.time_ns()
+    request, *found = captures.read(data)
+    assert (request.kind, request.flags & captures.REQUEST) == (captures.GETSOCK, captures.REQUEST)
+    assert found[-1].kind == captures.DONE and found[-1].payload[:4] == bytes(4)
+    assert {message.cookie for message in found[:-1]} == before.keys() and len(found) == len(before) + 1
+    assert all(message.kind == captures.GETSOCK and message.flags == captures.MULTI for message in found[:-1])
+    assert {message.sequence for message in [request, *found]} == {request.sequence}
+    assert len({message.pid for message in found}) == 1 and found[0].pid != 0
+    times = [when for when, _ in captures.packets(data)]
+    assert times == sorted(times) and start - 1000 <= times[0] and times[-1] <= end
+
+
+def test_tshark_reads_it(tcpdiag, world, folder):
+    """Every message has the name that it should have, and nothing is called malformed."""
+    namespace = world.named("-l", *ZOO, "established:count=150")
+    witness.settled(namespace.file)
+    done = tcpdiag.run("capture", "--netns", namespace.name, folder / "pcap")
+    assert done.returncode == 0 and "sockets: " in done.stderr
+    listed = captures.tshark(folder / "pcap")
+    names = [re.search(r"(Netlink(?: sock diag)?) \d+ *$", line) for line in listed.splitlines()]
+    assert all(names), listed
+    *dump, end = [name[1] for name in names]
+    assert set(dump) == {"Netlink sock diag"} and len(dump) > 3 and end == "Netlink"
+    wanted = [word for name in ("netlink.family", "netlink-sock_diag.nltype", "netlink.hdr_type") for word in ("-e", name)]
+    fields = captures.tshark(folder / "pcap", "-T", "fields", *wanted).splitlines()
+    kinds = [tuple(",".join(set(field.split(","))) for field in line.split("\t")) for line in fields]
+    assert kinds == [("0x0004", "18", "")] * (len(kinds) - 1) + [("0x0004", "", "0x0003")]
+    verbose = captures.tshark(folder / "pcap", "-V")
+    assert verbose.count("Message type: TCPDIAG_GETSOCK (18)") == len(captures.read((folder / "pcap").read_bytes())) - 1
+    assert "alformed" not in verbose and "Exception" not in verbose
+
+
+def test_every_namespace_is_in_it(tcpdiag, world):
+    """Without a pattern all are read, one after the other; their conversations can be told apart."""
+    ours = [world.named("-l", "established:count=2"), world.anonymous("listen:count=3"), world.named()]
+    cookies = [witness.settled(namespace.file).keys() for namespace in ours[:2]]
+    conversations = {}
+    for message in captures.read(capture(tcpdiag)):
+        if not message.flags & captures.REQUEST:
+            conversations.setdefault((message.pid, message.sequence), []).append(message)
+    assert all(conversation[-1].kind == captures.DONE for conversation in conversations.values())
+    held = [{message.cookie for message in captures.answers(conversation)} for conversation in conversations.values()]
+    assert all(wanted in held for wanted in cookies)
+    assert len(held) >= 3
+
+
+@pytest.mark.parametrize("how", ["file", "pattern", "proc"])
+def test_namespaces_can_be_chosen(tcpdiag, world, how):
+    namespace, other = world.named("-l", "listen:count=3"), world.named("-l", "listen:count=5")
+    holder = namespace.holders[0]
+    chosen = {"file": namespace.file, "pattern": f"?{namespace.name[1:]}", "proc": f"/proc/{holder.pid}/task/{holder.tid}/ns/net"}
+    found = captures.read(capture(tcpdiag, "--netns", chosen[how]))
+    assert {message.cookie for message in captures.answers(found)} == witness.read(namespace.file).keys()
+    both = captures.read(capture(tcpdiag, "--netns", chosen[how], "--netns", other.name))
+    assert len(captures.answers(both)) == 8
+
+
+def test_states_can_be_chosen(tcpdiag, world):
+    namespace = world.named("-l", *ZOO)
+    before = witness.settled(namespace.file)
+    found = captures.answers(captures.read(capture(tcpdiag, "--netns", namespace.name, "--state", "listening")))
+    listening = {cookie for cookie, socket in before.items() if socket["endpoint"][1] == "LISTEN"}
+    assert {message.cookie for message in found} == listening and 0 < len(found) < len(before)
+
+
+def test_this_namespace_needs_no_right(tcpdiag, world, folder):
+    """Somebody without any right captures what he may see: that is what the kernel tells everybody."""
+    namespace = world.named("-l", *ZOO)
+    before = witness.settled(namespace.file)
+    done = tcpdiag.run(f"--net={namespace.file}", "setpriv", *NOBODY, "--this-netns", folder / "pcap", program="/usr/bin/nsenter", cwd="/")
+    assert done.returncode == 0, done.stderr
+    found = captures.answers(captures.read((folder / "pcap").read_bytes()))
+    assert {message.cookie for message in found} == before.keys()
+
+
+def test_a_mark_is_told_on_demand_only(tcpdiag, world):
+    namespace = world.named("-l", "established:count=2,mark=7")
+    witness.settled(namespace.file)
+    for words, marks in (((), set()), (("--with-mark",), {7})):
+        found = captures.answers(captures.read(capture(tcpdiag, "--netns", namespace.name, *words)))
+        told = [int.from_bytes(payload, "little") for message in found for kind, payload in message.attributes
+                if kind == captures.MARK]
+        assert {mark for mark in told if mark} == marks and (len(told) > 0) == (len(words) > 0)
+
+
+def test_md5_keys_are_in_no_capture(tcpdiag, world):
+    """With the capability the kernel tells keys; they never leave the process that reads."""
+    key = "Geheimnis-7f3a9c"
+    namespace = world.named("-l", f"listen:count=3,md5={key}", "established")
+    seen = subprocess.run(["nsenter", f"--net={namespace.file}", "ss", "-tinaO"], capture_output=True, check=True).stdout
+    assert key.encode() in seen, "the kernel does not tell the key here: this test would prove nothing"
+    for words, presence in (((), 0), (("--with-mark",), 3)):
+        data = capture(tcpdiag, "--netns", namespace.name, *words)
+        assert key.encode() not in data
+        told = [payload for message in captures.answers(captures.read(data)) for kind, payload in message.attributes
+                if kind == captures.MD5SIG]
+        assert len(told) == presence
+        # Whose key it is stays, 192.0.2.1's.
+        assert all(bytes([192, 0, 2, 1]) in payload for payload in told)
+
+
+@pytest.mark.parametrize("words, code, said", [
+    ((), 64, "which FILE?"),
+    (("a", "b"), 64, "only one FILE"),
+    (("--netns", "/dev/null", "-"), 64, "/dev/null is no network namespace"),
+    (("--netns", "/run/netns/none", "-"), 64, "/run/netns/none is no network namespace"),
+    (("--netns", "nobody-has-this-name", "-"), 64, "no network namespace has such a name"),
+    (("--this-netns", "--netns", "x", "-"), 64, "--this-netns and --netns"),
+    (("--state", "asleep", "-"), 64, "'asleep' is no TCP state"),
+    (("--this-netns", "/nowhere/pcap"), 74, "/nowhere/pcap cannot be opened for writing: No such file"),
+    (("--this-netns", "/dev/full"), 74, "/dev/full: No space left"),
+])
+def test_what_is_wrong_is_named(tcpdiag, words, code, said):
+    done = tcpdiag.run("capture", *words)
+    assert (done.returncode, done.stdout) == (code, b"")
+    assert said in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_without_rights_it_says_which(tcpdiag):
+    for words, said in ((("-",), "CAP_SYS_ADMIN is missing"), (("--this-netns", "--with-mark", "-"), "cannot keep CAP_NET_ADMIN")):
+        done = tcpdiag.run(*NOBODY, *words, program="/usr/bin/setpriv", cwd="/")
+        assert done.returncode == 77 and said in done.stderr
+        assert not captures.answers(captures.read(done.stdout) if done.stdout else [])
+
+
+def test_a_terminal_is_spared(tcpdiag):
+    outside, inside = pty.openpty()
+    done = tcpdiag.run("capture", "--this-netns", "-", stdout=inside)
+    os.close(inside)
+    os.close(outside)
+    assert done.returncode == 64 and "not for a terminal" in done.stderr
