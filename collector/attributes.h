@@ -10,6 +10,8 @@
 
 struct nlmsghdr;
 
+#define ATTRIBUTES_EVERY	UINT64_MAX
+
 struct attributes {
 	uint64_t	 present;	/* bits of enum record_source */
 	const uint8_t	*payload[RECORD_SOURCES];	/* of the present ones */
@@ -17,12 +19,21 @@ struct attributes {
 };
 
 /*
- * Finds every attribute of a message that is known and long enough for the
- * fields that are read from it (tcp_info may have any length), and counts the
- * others.  TCP-MD5 keys are overwritten in the message before anything else
- * can see them.  False if this is no whole inet_diag message: then the whole
- * message is overwritten with zeros, for there might be a key in it.
+ * Chooses what attributes_find() finds, by bits of enum record_source; until
+ * then it is everything.
  */
-bool	attributes_find(struct attributes *, struct nlmsghdr *, struct counters *);
+void	attributes_choose(uint64_t chosen);
+/* The byte idiag_ext of a request that brings these attributes, and no others. */
+uint8_t	attributes_extensions(uint64_t chosen);
+
+/*
+ * Finds every attribute of a message that is chosen and long enough for the
+ * fields that are read from it (tcp_info may have any length), and counts the
+ * unknown ones.  TCP-MD5 keys are overwritten in the message before anything
+ * else can see them, chosen or not.  False if this is no whole inet_diag
+ * message: then the whole message is overwritten with zeros, for there might
+ * be a key in it.
+ */
+bool	attributes_find(struct attributes *, struct nlmsghdr *message, struct counters *);
 
 #endif

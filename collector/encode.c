@@ -1,4 +1,5 @@
 /* The encoder. */
+#include <linux/tcp.h>
 #include <string.h>
 
 #include "collector/encode.h"
@@ -25,13 +26,27 @@ enum { ENCODE_ADDRESS = 16 };
 #define WIRE_OUTCOME	0
 #define WIRE_STRING	2
 #define WIRE_ADDRESS	2
+#define WIRE_BYTES	2
 
 /* Bytes that a load reads, as far as tcp_info has such: WIDTH_U32. */
 enum {
 	WIDTH_OWN = 0, WIDTH_U8 = 1, WIDTH_U16 = 2, WIDTH_U32 = 4, WIDTH_U64 = 8, WIDTH_BE16 = 2,
 	WIDTH_COOKIE = 8, WIDTH_LOW4 = 1, WIDTH_HIGH4 = 1, WIDTH_BIT0 = 1, WIDTH_BITS12 = 1,
-	WIDTH_ADDRESS = ENCODE_ADDRESS, WIDTH_STRING = 0, WIDTH_CONGESTION = 0,
+	WIDTH_ADDRESS = ENCODE_ADDRESS, WIDTH_STRING = 0, WIDTH_CONGESTION = 0, WIDTH_FLAG = 0, WIDTH_KEYS = 0,
+	WIDTH_TAIL = 1,
 };
+
+/* The longest value with its tag, and its length where it has one: LARGEST_U32. */
+enum {
+	LARGEST_U32 = 3 + 5, LARGEST_U64 = 3 + 10, LARGEST_I64 = 3 + 10, LARGEST_STRING = 3 + 2 + RECORD_STRING_MAX,
+	LARGEST_ADDRESS = 3 + 1 + ENCODE_ADDRESS, LARGEST_BYTES = 3 + 2 + RECORD_BYTES_MAX, LARGEST_STATE = 3 + 2,
+	LARGEST_CONGESTION = 3 + 1, LARGEST_KIND = 3 + 1, LARGEST_WAY = 3 + 1, LARGEST_OUTCOME = 3 + 1,
+};
+#define FIELD(number, name, type, owner, source, load, offset) + (RECORD_##owner == RECORD_COLLECTOR ? LARGEST_##type : 0)
+_Static_assert(ENCODE_SOCKET_MAX >= 0
+#include "common/record.def"
+    , "every field of a collector's has room at once");
+#undef FIELD
 
 #define TAG(field)	((uint32_t)RECORD_N_##field << 3)
 
@@ -79,6 +94,16 @@ encode_string(uint8_t *to, uint32_t tag, const uint8_t *bytes, size_t length)
 	for (size_t i = 0; i < length; i++)
 		*to++ = bytes[i] > ' ' && bytes[i] < 0x7f ? bytes[i] : '_';
 	return to;
+}
+
+/* What no field is read from; attributes.c counts it, and what is cut off. */
+static uint8_t *
+encode_tail(uint8_t *to, uint32_t tag, const uint8_t *bytes, size_t length)
+{
+	length = length < RECORD_BYTES_MAX ? length : RECORD_BYTES_MAX;
+	to = encode_varint(encode_varint(to, tag), length);
+	memcpy(to, bytes, length);
+	return to + length;
 }
 
 #define LOAD(type) __extension__({ type value_; memcpy(&value_, from, sizeof(value_)); value_; })
@@ -129,13 +154,13 @@ encode_load(enum record_load load, const uint8_t *from)
  * wrote it knew.  (Every other attribute that is present is long enough.)
  */
 ENCODE_INLINE uint8_t *
-encode_row(uint8_t *to, const struct attributes *found, uint32_t tag, enum record_source source,
+encode_row(uint8_t *to, const struct attributes *found, uint64_t present, uint32_t tag, enum record_source source,
     enum record_load load, size_t width, size_t offset)
 {
 	const uint8_t *payload;
 	size_t length;
 
-	if (source >= RECORD_SOURCES || (found->present >> source & 1) == 0)
+	if (source >= RECORD_SOURCES || (present >> source & 1) == 0)
 		return to;
 	payload = found->payload[source];
 	length = found->length[source];
@@ -148,6 +173,12 @@ encode_row(uint8_t *to, const struct attributes *found, uint32_t tag, enum recor
 	if (load == RECORD_LOAD_CONGESTION)
 		return encode_number(to, tag, record_congestion((const char *)payload,
 		    strnlen((const char *)payload, length)));
+	if (load == RECORD_LOAD_TAIL)
+		return encode_tail(to, tag, payload + offset, length - offset);
+	if (load == RECORD_LOAD_FLAG)
+		return encode_number(to, tag, 1);
+	if (load == RECORD_LOAD_KEYS)
+		return encode_number(to, tag, length / sizeof(struct tcp_diag_md5sig));
 	return encode_number(to, tag, encode_load(load, payload + offset));
 }
 
@@ -155,8 +186,10 @@ encode_row(uint8_t *to, const struct attributes *found, uint32_t tag, enum recor
 static uint8_t *
 encode_kernel_rows(uint8_t *to, const struct attributes *found)
 {
+	const uint64_t present = found->present;
+
 #define FIELD(number, name, type, owner, source, load, offset)			\
-	to = encode_row(to, found, TAG(name) | WIRE_##type, RECORD_##source,	\
+	to = encode_row(to, found, present, TAG(name) | WIRE_##type, RECORD_##source,	\
 	    RECORD_LOAD_##load, WIDTH_##load, offset);
 #include "common/record.def"
 #undef FIELD

@@ -9,12 +9,16 @@
 
 #include <stdint.h>
 
+#include "common/record.h"
+
 enum counters_drop {
 	COUNTERS_DROP_DEADLINE,		/* no room in the ring in time */
 	COUNTERS_DROP_ABANDONED,	/* answers to a walk that had failed */
 	COUNTERS_DROP_MALFORMED,	/* a message that is none */
 	COUNTERS_DROPS
 };
+
+enum { COUNTERS_KINDS = 32 };
 
 struct counters {
 	uint64_t	read;		/* socket messages from the kernel */
@@ -26,9 +30,13 @@ struct counters {
 	uint64_t	attempts;	/* walks, repeated ones too */
 	uint64_t	repeated;	/* a cookie twice in one walk */
 	uint64_t	waits;		/* for room in the ring */
-	uint64_t	short_attributes;	/* shorter than the kernel's struct */
+	uint64_t	short_attributes;	/* shorter than any kernel's, or a nest that is cut */
 	uint64_t	md5_keys;	/* TCP-MD5 keys overwritten */
-	uint64_t	unknown_attributes[32];	/* by number; 31: that and higher */
+	/* by nest (the message itself first) and number; the last: that and higher */
+	uint64_t	unknown_attributes[RECORD_NESTS][COUNTERS_KINDS];
+	uint64_t	long_attributes;	/* with bytes that we do not know, which are left out */
+	uint64_t	tail_bytes;		/* of tcp_info, behind what we know: they are kept ... */
+	uint64_t	cut_bytes;		/* ... but for so many of them */
 };
 
 #endif

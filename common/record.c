@@ -81,6 +81,9 @@ static const struct {
 	[RECORD_LOAD_ADDRESS] = { 16, 0 },
 	[RECORD_LOAD_STRING] = { 0, 0 },
 	[RECORD_LOAD_CONGESTION] = { 0, 0 },
+	[RECORD_LOAD_FLAG] = { 0, 1 },
+	[RECORD_LOAD_KEYS] = { 0, UINT16_MAX },
+	[RECORD_LOAD_TAIL] = { 1, 0 },	/* an empty one is none */
 };
 
 /*
@@ -93,6 +96,7 @@ static const uint64_t record_maxima[] = {
 	[RECORD_I64] = INT64_MAX,
 	[RECORD_STRING] = RECORD_STRING_MAX,
 	[RECORD_ADDRESS] = 16,
+	[RECORD_BYTES] = RECORD_BYTES_MAX,
 	[RECORD_STATE] = UINT8_MAX,
 	[RECORD_CONGESTION] = COUNT(record_congestions) - 1,
 	[RECORD_KIND] = COUNT(record_kinds) - 1,
@@ -136,7 +140,7 @@ record_field_max(const struct record_field *field)
 unsigned int
 record_wire_type(enum record_type type)
 {
-	return type == RECORD_STRING || type == RECORD_ADDRESS ? 2 : 0;
+	return type == RECORD_STRING || type == RECORD_ADDRESS || type == RECORD_BYTES ? 2 : 0;
 }
 
 const char *

@@ -17,6 +17,7 @@ enum {
 	RECORD_MAX = 4096,	/* bytes of the largest record a collector may write */
 	RECORD_STAMP_MAX = 2048,/* bytes of the identity that is put before it */
 	RECORD_STRING_MAX = 255,/* bytes of any string in a record */
+	RECORD_BYTES_MAX = 1024,/* of what is kept as bytes */
 	RECORD_SCHEMA_VERSION = 1,
 	RECORD_ENUM_NAME_MAX = 32,
 };
@@ -24,6 +25,7 @@ enum {
 enum record_type {
 	RECORD_U32, RECORD_U64, RECORD_I64, RECORD_STRING,
 	RECORD_ADDRESS,		/* 16 bytes; IPv4 in the first four */
+	RECORD_BYTES,		/* as the kernel sent them */
 	RECORD_STATE,		/* TCP state, linux/tcp_states.h */
 	RECORD_CONGESTION, RECORD_KIND, RECORD_WAY, RECORD_OUTCOME,
 };
@@ -31,26 +33,23 @@ enum record_type {
 enum record_owner { RECORD_COLLECTOR, RECORD_SHIPPER, RECORD_NOBODY };
 
 /*
- * Bits of attributes_present.  1 to 31 are the kernel's INET_DIAG_* numbers;
- * the parts of INET_DIAG_ULP_INFO follow.  From 60 on: never a bit on the wire.
+ * Bits of attributes_present: attribute.def.  1 to 31 are the kernel's
+ * INET_DIAG_* numbers; the parts of INET_DIAG_ULP_INFO follow.  From 60 on:
+ * never a bit on the wire.
  */
 enum record_source {
 	RECORD_MSG = 0,		/* struct inet_diag_msg itself */
-	RECORD_MEMINFO = 1, RECORD_INFO = 2, RECORD_VEGASINFO = 3,
-	RECORD_CONG = 4, RECORD_TOS = 5, RECORD_TCLASS = 6,
-	RECORD_SKMEMINFO = 7, RECORD_SHUTDOWN = 8, RECORD_DCTCPINFO = 9,
-	RECORD_PROTOCOL = 10, RECORD_SKV6ONLY = 11, RECORD_MARK = 15,
-	RECORD_BBRINFO = 16, RECORD_CLASS_ID = 17, RECORD_MD5SIG = 18,
-	RECORD_ULP_INFO = 19, RECORD_CGROUP_ID = 21, RECORD_SOCKOPT = 22,
-	RECORD_ULP_NAME = 32,
-	RECORD_TLS_VERSION = 33, RECORD_TLS_CIPHER = 34,
-	RECORD_TLS_TXCONF = 35, RECORD_TLS_RXCONF = 36,
+#define ATTRIBUTE(bit, source, nest, number, least, known, asked, decoder) RECORD_##source = (bit),
+#include "common/attribute.def"
 	RECORD_SOURCES = 60,
 	RECORD_ALWAYS = 60,	/* in every record */
 	RECORD_SNAPSHOT = 61,	/* in a record of kind snapshot_end */
 	RECORD_STAMP = 62,	/* identity: present when written */
 	RECORD_UNFILLED = 63,	/* present when written, by somebody else */
 };
+
+/* What attributes stand in: the message, or another attribute. */
+enum record_nest { RECORD_NEST_TOP, RECORD_NEST_ULP, RECORD_NEST_TLS, RECORD_NEST_MPTCP, RECORD_NESTS };
 
 /* How a field is read from its attribute, in the kernel's byte order. */
 enum record_load {
@@ -62,6 +61,9 @@ enum record_load {
 	RECORD_LOAD_ADDRESS,
 	RECORD_LOAD_STRING,	/* to its NUL or the attribute's end */
 	RECORD_LOAD_CONGESTION,	/* the name, as the schema's enum */
+	RECORD_LOAD_FLAG,	/* 1: it came, and holds nothing */
+	RECORD_LOAD_KEYS,	/* how many struct tcp_diag_md5sig */
+	RECORD_LOAD_TAIL,	/* from the offset to the attribute's end, at most RECORD_BYTES_MAX */
 };
 
 enum record_kind { RECORD_KIND_SOCKET, RECORD_KIND_CLOSED, RECORD_KIND_SNAPSHOT_END };
@@ -105,11 +107,14 @@ extern const struct record_field record_fields[RECORD_FIELDS];
 int		 record_field_by_number(uint32_t number);
 /* The row of a name as in the .proto, or -1. */
 int		 record_field_by_name(const char *name);
-/* Bytes that a load reads from its attribute; 0 for strings and own fields. */
+/* Bytes that a load needs of its attribute; 0 for strings and own fields. */
 size_t		 record_load_width(enum record_load load);
-/* The largest value a field may have, from its type and its load's width. */
+/*
+ * The largest value a field may have, from its type and its load's width; of
+ * strings and bytes the length.
+ */
 uint64_t	 record_field_max(const struct record_field *field);
-/* 0 for a varint, 2 for a string or an address: protobuf's wire types. */
+/* 0 for a varint, 2 for what is bytes: protobuf's wire types. */
 unsigned int	 record_wire_type(enum record_type type);
 /*
  * The text of an enum's value ("ESTABLISHED", "cubic", "socket", "walk",

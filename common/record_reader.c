@@ -7,11 +7,12 @@
 enum { READER_SHORT = 5 };
 
 /* How a field's bytes become its value. */
-enum reader_take { READER_UNKNOWN, READER_U32, READER_U64, READER_ENUM, READER_STRING, READER_ADDRESS };
+enum reader_take { READER_UNKNOWN, READER_U32, READER_U64, READER_ENUM, READER_STRING, READER_BYTES, READER_ADDRESS };
 
 #define READER_TAKE(type)						\
 	((type) == RECORD_STRING ? READER_STRING :			\
 	    (type) == RECORD_ADDRESS ? READER_ADDRESS :			\
+	    (type) == RECORD_BYTES ? READER_BYTES :			\
 	    (type) == RECORD_U32 || (type) == RECORD_STATE ? READER_U32 : \
 	    (type) == RECORD_U64 || (type) == RECORD_I64 ? READER_U64 : READER_ENUM)
 
@@ -152,7 +153,7 @@ reader_take_bytes(struct reader *reader, struct record_value *value, uint8_t tak
 {
 	value->number = reader_short_varint(reader);
 	value->bytes = reader_bytes(reader, value->number);
-	if (take == READER_STRING)
+	if (take != READER_ADDRESS)
 		return;
 	/* An empty one is how other encoders may write that there is none. */
 	if (value->number == 0) {

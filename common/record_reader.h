@@ -11,8 +11,8 @@
 enum { RECORD_WORDS = (RECORD_FIELDS + 63) / 64 };
 
 struct record_value {
-	uint64_t	 number;	/* integers and enums; a string's length */
-	const uint8_t	*bytes;		/* strings and addresses: into the record */
+	uint64_t	 number;	/* integers and enums; the length of bytes */
+	const uint8_t	*bytes;		/* strings, addresses and bytes: into the record */
 };
 
 struct record {

@@ -30,7 +30,7 @@
 enum {
 	RING_SIZE_MIN = 64 * 1024,		/* bytes of data; a power of two */
 	RING_SIZE_MAX = 64 * 1024 * 1024,
-	RING_COUNTERS_SIZE = 1024,		/* bytes for the producer's counters */
+	RING_COUNTERS_SIZE = 2048,		/* bytes for the producer's counters */
 	RING_COUNTERS_OFFSET = 1024,		/* where they are in D's first page */
 	RING_PREFIX_MAX = 2,			/* bytes of a record's length */
 };

@@ -127,6 +127,17 @@ check_utf8(const uint8_t *at, size_t left)
 	return true;
 }
 
+/* Of what is bytes: why it may not be so long, or hold that. */
+static const char *
+check_content(const struct record_field *field, const uint8_t *at, size_t length)
+{
+	if (length > record_field_max(field) || (field->type == RECORD_ADDRESS && length != record_field_max(field)))
+		return "length";
+	if (field->type == RECORD_STRING && !check_utf8(at, length))
+		return "utf-8";
+	return NULL;
+}
+
 static const char *
 check_bytes(struct check_cursor *cursor, uint32_t number)
 {
@@ -142,15 +153,11 @@ check_bytes(struct check_cursor *cursor, uint32_t number)
 	cursor->at += length;
 	if (value == 0)
 		return "zero";
-	if (value > RECORD_STRING_MAX || value > (uint64_t)(cursor->end - cursor->at))
+	if (value > (uint64_t)(cursor->end - cursor->at))
 		return "length";
-	if (record_fields[record_field_by_number(number)].type == RECORD_ADDRESS) {
-		if (value != 16)
-			return "length";
-	} else if (!check_utf8(cursor->at, (size_t)value))
-		return "utf-8";
+	wrong = check_content(&record_fields[record_field_by_number(number)], cursor->at, (size_t)value);
 	cursor->at += value;
-	return NULL;
+	return wrong;
 }
 
 /* One field of any shape. */

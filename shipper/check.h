@@ -14,8 +14,8 @@
  * well-formed: fields in strictly ascending order, all of them a collector's,
  * canonical varints, no zeros, numbers within their field's width, known enum
  * values, strings of 1 to RECORD_STRING_MAX bytes of UTF-8 without control
- * characters, addresses of 16 bytes.  Otherwise what is wrong with it, in a
- * few constant words for the log.
+ * characters, addresses of 16 bytes, 1 to RECORD_BYTES_MAX other bytes.
+ * Otherwise what is wrong with it, in a few constant words for the log.
  */
 const char *check_record(const uint8_t *bytes, size_t length);
 

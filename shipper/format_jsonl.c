@@ -21,7 +21,7 @@ struct jsonl {
 	struct buffer		*out;		/* of the batch at work */
 };
 
-/* Room for every field of a record but the bytes of its strings. */
+/* Room for every field of a record but what is in its strings and bytes. */
 enum { JSONL_FIXED = RECORD_FIELDS * (TEXT_LABEL_MAX + TEXT_PLAIN_MAX + 2) + 2 };
 
 static void *
@@ -53,6 +53,16 @@ jsonl_string(struct buffer *out, char *at, const struct record_value *value)
 }
 
 static char *
+jsonl_bytes(struct buffer *out, char *at, const struct record_value *value)
+{
+	at = text_room(out, at, JSONL_FIXED + 2 + TEXT_BYTES * value->number);
+	*at++ = '"';
+	at += text_bytes(at, value->bytes, value->number);
+	*at++ = '"';
+	return at;
+}
+
+static char *
 jsonl_plain(char *at, const struct record *record, unsigned int row)
 {
 	size_t length;
@@ -77,6 +87,8 @@ jsonl_field(struct jsonl *jsonl, char *at, const struct record *record, unsigned
 		return at + text_number(at, record->values[row].number);
 	if (field->type == RECORD_STRING)
 		return jsonl_string(jsonl->out, at, &record->values[row]);
+	if (field->type == RECORD_BYTES)
+		return jsonl_bytes(jsonl->out, at, &record->values[row]);
 	return jsonl_plain(at, record, row);
 }
 

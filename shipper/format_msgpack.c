@@ -25,7 +25,7 @@ struct msgpack {
 	struct buffer		*out;			/* of the batch at work */
 };
 
-/* Room for every field of a record but the bytes of its strings. */
+/* Room for every field of a record but what is in its strings and bytes. */
 enum { MSGPACK_FIXED = RECORD_FIELDS * (TEXT_LABEL_MAX + TEXT_PLAIN_MAX + MSGPACK_HEAD_MAX) + MSGPACK_HEAD_MAX };
 
 /* --- values: each returns where it has ended ------------------------------------ */
@@ -96,6 +96,13 @@ msgpack_string(struct buffer *out, char *at, const struct record_value *value)
 }
 
 static char *
+msgpack_bytes(struct buffer *out, char *at, const struct record_value *value)
+{
+	at = text_room(out, at, MSGPACK_FIXED + MSGPACK_HEAD_MAX + TEXT_BYTES * value->number);
+	return msgpack_text(at, text_bytes(at + MSGPACK_HEAD_MAX, value->bytes, value->number));
+}
+
+static char *
 msgpack_plain(char *at, const struct record *record, unsigned int row)
 {
 	size_t length;
@@ -139,6 +146,8 @@ msgpack_field(struct msgpack *msgpack, char *at, const struct record *record, un
 		return msgpack_unsigned(at, value->number);
 	if (type == RECORD_STRING)
 		return msgpack_string(msgpack->out, at, value);
+	if (type == RECORD_BYTES)
+		return msgpack_bytes(msgpack->out, at, value);
 	return msgpack_plain(at, record, row);
 }
 

@@ -1,7 +1,7 @@
 /*
  * protoJson: for each batch a line with its Envelope as canonical proto3 JSON.
  * So zeros are left out, 64-bit numbers are strings, since JavaScript's would
- * lose digits, and addresses are their bytes in base64.
+ * lose digits, and addresses and bytes are in base64.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +17,7 @@ struct proto_json {
 	size_t			rows;			/* of it, that are written */
 };
 
-/* Room for every field of a row but the bytes of its strings, and for what stands around rows. */
+/* Room for every field of a row but what is in its strings and bytes, and for what stands around rows. */
 enum { PROTO_JSON_FIXED = RECORD_FIELDS * (TEXT_LABEL_MAX + TEXT_PLAIN_MAX + 2) + 16 };
 
 /* As protobuf makes its json_name: an underscore goes, and what follows it is a capital. */
@@ -131,6 +131,7 @@ static char *(*const proto_json_values[])(char *, enum record_type, const struct
 	[RECORD_I64] = proto_json_i64,
 	[RECORD_STRING] = proto_json_string,
 	[RECORD_ADDRESS] = proto_json_base64,
+	[RECORD_BYTES] = proto_json_base64,
 	[RECORD_STATE] = proto_json_number,
 	[RECORD_CONGESTION] = proto_json_enum,
 	[RECORD_KIND] = proto_json_enum,
@@ -149,7 +150,7 @@ proto_json_field(struct proto_json *json, char *at, const struct record *record,
 	if (value->number == 0)
 		return at;
 	at = text_label_copy(at, &json->labels[row]);
-	if (type == RECORD_STRING)
+	if (type == RECORD_STRING || type == RECORD_BYTES)
 		at = text_room(json->out, at, PROTO_JSON_FIXED + TEXT_ESCAPED * value->number);
 	return proto_json_values[type](at, type, value);
 }

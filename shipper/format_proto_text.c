@@ -19,7 +19,7 @@ struct proto_text {
 enum {
 	PROTO_TEXT_ESCAPED = 4,		/* bytes that one byte may become: \377 */
 	PROTO_TEXT_ADDRESS = 16 * PROTO_TEXT_ESCAPED + 2,
-	/* Room for every field of a row but the bytes of its strings. */
+	/* Room for every field of a row but what is in its strings and bytes. */
 	PROTO_TEXT_FIXED = RECORD_FIELDS * (TEXT_LABEL_MAX + PROTO_TEXT_ADDRESS + 1) + 16,
 };
 
@@ -93,7 +93,9 @@ proto_text_value(struct buffer *out, char *at, enum record_type type, const stru
 
 	if (type == RECORD_STRING)
 		return proto_text_string(out, at, value);
-	if (type == RECORD_ADDRESS)
+	if (type == RECORD_BYTES)
+		at = text_room(out, at, PROTO_TEXT_FIXED + PROTO_TEXT_ESCAPED * value->number);
+	if (type == RECORD_ADDRESS || type == RECORD_BYTES)
 		return proto_text_bytes(at, value->bytes, value->number);
 	length = record_enum_name(at, type, value->number);
 	if (length > 0)

@@ -97,6 +97,9 @@ separated_value(const struct separated *separated, const struct record *record, 
 	const struct record_value *value = &record->values[row];
 	bool bare;
 
+	if (record_fields[row].type == RECORD_BYTES)
+		return text_bytes((char *)buffer_reserve(separated->out, TEXT_BYTES * value->number),
+		    value->bytes, value->number);
 	if (record_fields[row].type != RECORD_STRING)
 		return text_plain((char *)buffer_reserve(separated->out, TEXT_PLAIN_MAX), record, row, &bare);
 	if (value->number == 0 && separated->style == TEXT_CSV) {

@@ -109,7 +109,7 @@ table_column_init(struct table_column *column, const char *header, unsigned int 
 	column->left = style == TABLE_ENDPOINT || (style == TABLE_VALUE && type > RECORD_I64);
 	if (type == RECORD_ADDRESS)
 		column->least = TABLE_LEAST_ENDPOINT;
-	else if (type == RECORD_STRING)
+	else if (type == RECORD_STRING || type == RECORD_BYTES)
 		column->least = TABLE_LEAST_STRING;
 	column->wanted = (unsigned int)strlen(header);
 	if (column->wanted < width)
@@ -236,6 +236,8 @@ table_cell(struct table *table, const struct table_column *column, const struct 
 		*buffer_reserve(table->out, 1) = '-';
 		return 1;
 	}
+	if (record_fields[column->row].type == RECORD_BYTES)
+		return text_bytes((char *)buffer_reserve(table->out, TEXT_BYTES * value->number), value->bytes, value->number);
 	if (record_fields[column->row].type != RECORD_STRING)
 		return table_plain((char *)buffer_reserve(table->out, TABLE_PLAIN_MAX), record, column);
 	to = (char *)buffer_reserve(table->out, TEXT_ESCAPED * value->number);

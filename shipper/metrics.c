@@ -13,14 +13,17 @@
 
 #define METRICS_SIZE(source, member)	(sizeof(((struct metrics *)NULL)->source.member) / sizeof(uint64_t))
 
-/* The label's value of an unknown attribute. */
+/* The label's value of an unknown attribute: "23", and "tls-8" of one that stands in another. */
 static const char *
-metrics_attribute(size_t number)
+metrics_attribute(size_t index)
 {
-	enum { LAST = sizeof(((struct counters *)NULL)->unknown_attributes) / sizeof(uint64_t) - 1 };
+	static const char *const nests[RECORD_NESTS] = {
+		[RECORD_NEST_TOP] = "", [RECORD_NEST_ULP] = "ulp-", [RECORD_NEST_TLS] = "tls-", [RECORD_NEST_MPTCP] = "mptcp-",
+	};
+	size_t number = index % COUNTERS_KINDS;
 	static char text[16];
 
-	snprintf(text, sizeof(text), number < LAST ? "%zu" : "%zu+", number);
+	snprintf(text, sizeof(text), "%s%zu%s", nests[index / COUNTERS_KINDS], number, number < COUNTERS_KINDS - 1 ? "" : "+");
 	return text;
 }
 

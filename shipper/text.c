@@ -135,6 +135,26 @@ text_address(char *to, uint64_t family, const uint8_t *address)
 }
 
 size_t
+text_bytes(char *to, const uint8_t *bytes, size_t length)
+{
+	size_t i;
+
+	for (i = 0; i < length; i++) {
+		to[2 * i] = "0123456789abcdef"[bytes[i] >> 4];
+		to[2 * i + 1] = "0123456789abcdef"[bytes[i] & 15];
+	}
+	return TEXT_BYTES * length;
+}
+
+/* A key's peer may be of another family than the socket: an IPv6 listener takes IPv4. */
+static uint64_t
+text_family(const struct record *record, enum record_index row)
+{
+	return record->values[row == RECORD_F_md5_peer_address ? RECORD_F_md5_peer_family :
+	    RECORD_F_inet_diag_msg_family].number;
+}
+
+size_t
 text_plain(char *to, const struct record *record, enum record_index row, bool *bare)
 {
 	const struct record_value *value = &record->values[row];
@@ -143,7 +163,7 @@ text_plain(char *to, const struct record *record, enum record_index row, bool *b
 
 	*bare = false;
 	if (type == RECORD_ADDRESS)
-		return text_address(to, record->values[RECORD_F_inet_diag_msg_family].number, value->bytes);
+		return text_address(to, text_family(record, row), value->bytes);
 	name = record_enum_text(type, value->number);
 	if (name != NULL) {
 		size_t length = strlen(name);

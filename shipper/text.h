@@ -17,7 +17,8 @@
 enum {
 	TEXT_NUMBER_MAX = 20,
 	TEXT_ADDRESS_MAX = 45,
-	TEXT_PLAIN_MAX = 48,		/* any value that is no string */
+	TEXT_PLAIN_MAX = 48,		/* any value that is neither string nor bytes */
+	TEXT_BYTES = 2,			/* characters that a byte of bytes becomes */
 	TEXT_SCALED_MAX = 24,		/* with a unit of at most 8 bytes */
 	TEXT_ESCAPED = 6,		/* bytes that one byte of a string may become */
 	TEXT_UTF8_ESCAPED = 3,		/* the same for TEXT_UTF8 */
@@ -54,9 +55,13 @@ enum { TEXT_IPV4 = 2, TEXT_IPV6 = 10 };
  */
 size_t	text_address(char *to, uint64_t family, const uint8_t *address);
 
+/* Bytes as two hexadecimal digits each, in lower case. */
+size_t	text_bytes(char *to, const uint8_t *bytes, size_t length);
+
 /*
- * The value of a field that is no string: numbers in decimal, enums by name if
- * they have one, addresses.  *bare: JSON needs no quotes around it.
+ * The value of a field that is neither string nor bytes: numbers in decimal,
+ * enums by name if they have one, addresses.  *bare: JSON needs no quotes
+ * around it.
  */
 size_t	text_plain(char *to, const struct record *, enum record_index, bool *bare);
 

@@ -22,11 +22,16 @@ plain_value(const struct record_field *field, const uint8_t *at, size_t left)
 		return 0;
 	if (record_wire_type((enum record_type)field->type) == 0)
 		return value <= record_field_max(field) ? n : 0;
-	if (value > RECORD_STRING_MAX || value > left - n)
+	if (value > left - n)
 		return 0;
-	if (field->type == RECORD_ADDRESS ? value != 16 : stamp_string_fault((const char *)at + n, (size_t)value) != NULL)
-		return 0;
-	return n + (size_t)value;
+	switch (field->type) {
+	case RECORD_ADDRESS:
+		return value == 16 ? n + (size_t)value : 0;
+	case RECORD_BYTES:
+		return value <= RECORD_BYTES_MAX ? n + (size_t)value : 0;
+	default:
+		return stamp_string_fault((const char *)at + n, (size_t)value) == NULL ? n + (size_t)value : 0;
+	}
 }
 
 static bool

@@ -108,8 +108,8 @@ test_unknown_and_short_ones_are_counted(void **state)
 	mnl_attr_put_u32(message, 900, 1);
 	mnl_attr_put_u16(message, INET_DIAG_MARK, 1);
 	assert_true(attributes_find(&found, message, &counters));
-	assert_int_equal(counters.unknown_attributes[20], 1);
-	assert_int_equal(counters.unknown_attributes[31], 1);
+	assert_int_equal(counters.unknown_attributes[RECORD_NEST_TOP][20], 1);
+	assert_int_equal(counters.unknown_attributes[RECORD_NEST_TOP][31], 1);
 	assert_int_equal(counters.short_attributes, 1);
 	assert_false(present(&found, RECORD_MARK));
 }

@@ -17,7 +17,7 @@
 #include "shipper/drain.h"
 #include "tests/unit/shipper_parts.h"
 
-enum { LOG_MAX = 128, RECORD_BYTES = 64 };
+enum { LOG_MAX = 128, RECORD_LENGTH = 64 };
 
 /* What the drain said, in order. */
 struct said {
@@ -171,10 +171,10 @@ collector_ring(struct collector *c)
 static bool
 collector_put(struct collector *c, enum record_kind kind)
 {
-	uint8_t record[RECORD_BYTES], *place;
+	uint8_t record[RECORD_LENGTH], *place;
 	size_t length = parts_record(record, c->sequence + 1, kind), prefix;
 
-	if (ring_reserve(&c->producer, RECORD_BYTES, &place) != RING_OK)
+	if (ring_reserve(&c->producer, RECORD_LENGTH, &place) != RING_OK)
 		return false;
 	prefix = varint_write(place, length);
 	memcpy(place + prefix, record, length);
@@ -489,9 +489,9 @@ test_a_waiting_collector_flushes_and_is_rung(void **state)
 	while (collector_put(&a, RECORD_KIND_SOCKET))
 		continue;
 	collector_publish(&a);
-	assert_true(ring_start_waiting(&a.producer, RECORD_BYTES));
+	assert_true(ring_start_waiting(&a.producer, RECORD_LENGTH));
 	loop_until(f.base, recv(a.bells[0], &byte, 1, MSG_DONTWAIT) == 1);
-	assert_false(ring_start_waiting(&a.producer, RECORD_BYTES));
+	assert_false(ring_start_waiting(&a.producer, RECORD_LENGTH));
 	assert_true(f.books.delivered > a.sequence / 2);
 	end(&f);
 	collector_free(&a);

@@ -122,11 +122,15 @@ test_unknown_attributes_are_shown_when_they_were_seen(void **state)
 	assert_null(strstr(text, "tcpdiag_collector_attributes_unknown_total{"));
 	assert_non_null(strstr(text, "# TYPE tcpdiag_collector_attributes_unknown_total counter\n"));
 	free(text);
-	metrics.word.unknown_attributes[23] = 7;
-	metrics.word.unknown_attributes[31] = 1;
+	metrics.word.unknown_attributes[RECORD_NEST_TOP][23] = 7;
+	metrics.word.unknown_attributes[RECORD_NEST_TOP][31] = 1;
+	metrics.word.unknown_attributes[RECORD_NEST_TLS][8] = 2;
+	metrics.word.unknown_attributes[RECORD_NEST_MPTCP][31] = 3;
 	text = written(&metrics);
 	assert_string_equal(value_of(text, "tcpdiag_collector_attributes_unknown_total{kind=\"23\"}"), "7");
 	assert_string_equal(value_of(text, "tcpdiag_collector_attributes_unknown_total{kind=\"31+\"}"), "1");
+	assert_string_equal(value_of(text, "tcpdiag_collector_attributes_unknown_total{kind=\"tls-8\"}"), "2");
+	assert_string_equal(value_of(text, "tcpdiag_collector_attributes_unknown_total{kind=\"mptcp-31+\"}"), "3");
 	assert_null(strstr(text, "kind=\"22\""));
 	free(text);
 }

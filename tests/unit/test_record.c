@@ -28,6 +28,7 @@ expected_type(const struct record_field *field)
 		[RECORD_I64] = PROTOBUF_C_TYPE_INT64,
 		[RECORD_STRING] = PROTOBUF_C_TYPE_STRING,
 		[RECORD_ADDRESS] = PROTOBUF_C_TYPE_BYTES,
+		[RECORD_BYTES] = PROTOBUF_C_TYPE_BYTES,
 		[RECORD_STATE] = PROTOBUF_C_TYPE_UINT32,
 		[RECORD_CONGESTION] = PROTOBUF_C_TYPE_ENUM,
 		[RECORD_KIND] = PROTOBUF_C_TYPE_ENUM,
@@ -173,6 +174,9 @@ test_maxima(void **state)
 		{ RECORD_F_tcp_info_total_rto, 65535 }, { RECORD_F_tcp_info_pacing_rate, UINT64_MAX },
 		{ RECORD_F_congestion_algorithm_enum, 7 }, { RECORD_F_record_kind, 2 },
 		{ RECORD_F_snapshot_way, 3 }, { RECORD_F_snapshot_outcome, 7 }, { RECORD_F_netns, 255 },
+		{ RECORD_F_tls_zc_ro_tx, 1 }, { RECORD_F_tls_tx_max_payload_len, 65535 }, { RECORD_F_mptcp_id_loc, 255 },
+		{ RECORD_F_tcp_info_tail, RECORD_BYTES_MAX }, { RECORD_F_md5_peer_address, 16 },
+		{ RECORD_F_md5_key_count, 65535 }, { RECORD_F_mptcp_map_seq, UINT64_MAX },
 		{ RECORD_F_dctcp_info_enabled, 65535 }, { RECORD_F_sock_opt, 65535 }, { RECORD_F_ipv6_only, 255 },
 	};
 	size_t i;
@@ -184,6 +188,7 @@ test_maxima(void **state)
 	assert_int_equal(record_load_width(RECORD_LOAD_BE16), 2);
 	assert_int_equal(record_load_width(RECORD_LOAD_STRING), 0);
 	assert_int_equal(record_load_width(RECORD_LOAD_OWN), 0);
+	assert_int_equal(record_load_width(RECORD_LOAD_TAIL), 1);
 }
 
 /* Rows that are read from one struct do not overlap but in the bit fields of one byte. */
@@ -199,18 +204,21 @@ test_offsets_ascend(void **state)
 			continue;
 		if (field->load != RECORD_LOAD_HIGH4 && field->load != RECORD_LOAD_BITS12)
 			assert_int_equal(field->offset, end);
-		end = field->offset + (unsigned int)record_load_width(field->load);
+		if (field->load != RECORD_LOAD_TAIL)
+			end = field->offset + (unsigned int)record_load_width(field->load);
 	}
 	assert_int_equal(end, 280);
 }
 
 /* --- the reader --- */
 
+enum { KEPT = 300 };	/* of a field that is bytes, at most */
+
 /* Every field has a value of its own, as many bytes long as chance wants. */
 static void
-fill(XtcpFlatRecord__V1__XtcpFlatRecord *message, char (*strings)[32], uint8_t (*addresses)[16])
+fill(XtcpFlatRecord__V1__XtcpFlatRecord *message, char (*strings)[32], uint8_t (*bytes)[KEPT])
 {
-	unsigned int i, address = 0;
+	unsigned int i;
 
 	for (i = 0; i < schema->n_fields; i++) {
 		const ProtobufCFieldDescriptor *field = &schema->fields[i];
@@ -229,8 +237,9 @@ fill(XtcpFlatRecord__V1__XtcpFlatRecord *message, char (*strings)[32], uint8_t (
 			*(char **)member = strings[i];
 			break;
 		case PROTOBUF_C_TYPE_BYTES:
-			memset(addresses[address], (int)i, 16);
-			*(ProtobufCBinaryData *)member = (ProtobufCBinaryData){ 16, addresses[address++] };
+			memset(bytes[i], (int)i, KEPT);
+			*(ProtobufCBinaryData *)member = (ProtobufCBinaryData){
+				record_fields[i].type == RECORD_ADDRESS ? 16 : (size_t)(1 + random() % KEPT), bytes[i] };
 			break;
 		default:
 			*(uint64_t *)member = value;
@@ -259,8 +268,8 @@ assert_field(const struct record *record, const XtcpFlatRecord__V1__XtcpFlatReco
 		assert_memory_equal(value->bytes, *(char *const *)member, value->number);
 		break;
 	case PROTOBUF_C_TYPE_BYTES:
-		assert_int_equal(value->number, 16);
-		assert_memory_equal(value->bytes, ((const ProtobufCBinaryData *)member)->data, 16);
+		assert_int_equal(value->number, ((const ProtobufCBinaryData *)member)->len);
+		assert_memory_equal(value->bytes, ((const ProtobufCBinaryData *)member)->data, value->number);
 		break;
 	default:
 		assert_int_equal(value->number, *(const uint64_t *)member);
@@ -272,11 +281,11 @@ static uint8_t *
 packed(XtcpFlatRecord__V1__XtcpFlatRecord *message, size_t *length)
 {
 	static char strings[RECORD_FIELDS][32];
-	static uint8_t addresses[2][16];
+	static uint8_t kept[RECORD_FIELDS][KEPT];
 	uint8_t *bytes;
 
 	xtcp_flat_record__v1__xtcp_flat_record__init(message);
-	fill(message, strings, addresses);
+	fill(message, strings, kept);
 	*length = xtcp_flat_record__v1__xtcp_flat_record__get_packed_size(message);
 	bytes = malloc(*length);
 	assert_non_null(bytes);
@@ -465,7 +474,7 @@ test_presence_by_attributes(void **state)
 
 	for (bit = 0; bit < RECORD_SOURCES; bit++) {
 		message.attributes_present = UINT64_C(1) << bit;
-		message.tcp_info_length = 280;
+		message.tcp_info_length = 281;
 		read_message(&record, &message);
 		for (row = 0; row < RECORD_FIELDS; row++) {
 			unsigned int source = record_fields[row].source;

@@ -65,7 +65,7 @@ def test_every_bound_of_a_key_is_documented():
 
 def test_every_field_is_documented_as_it_is():
     page = (ROOT / "man" / "tcpdiag-record.7").read_text()
-    words = {"STRING": "string", "ADDRESS": "address", "U32": "uint32", "U64": "uint64", "I64": "int64", "STATE": "state"}
+    words = {"STRING": "string", "ADDRESS": "address", "BYTES": "bytes", "U32": "uint32", "U64": "uint64", "I64": "int64", "STATE": "state"}
     documented = re.findall(r"^\.It Va (\w+) Pq (\d+), (\w+)\n\S", page, re.MULTILINE)
     assert documented == [(name, number, words.get(kind, "enum")) for number, name, kind, *_ in rows("record.def", "FIELD")]
 
