@@ -85,12 +85,20 @@ batch_clear(struct batch *batch)
 	batch->records.length = 0;
 	batch->rows = 0;
 	batch->nmarks = 0;
+	batch->state = BATCH_FILLING;
+	batch->source = NULL;
+	batch->is_formed = false;
+	batch->formed.length = 0;
+	free(batch->split);
+	batch->split = NULL;
 }
 
 void
 batch_free(struct batch *batch)
 {
 	buffer_free(&batch->records);
+	buffer_free(&batch->formed);
 	free(batch->marks);
+	free(batch->split);
 	*batch = (struct batch){ 0 };
 }

@@ -14,10 +14,22 @@
 #include <stdint.h>
 
 #include "common/buffer.h"
+#include "common/record.h"
+#include "shipper/sink.h"
+
+struct split;
 
 struct batch_mark {
 	void		*owner;		/* the ring */
 	uint64_t	 position;	/* everything before it is in here, or was */
+};
+
+/* How far it is on its way; the rest of this is the delivery's. */
+enum batch_state {
+	BATCH_FILLING,
+	BATCH_WAITING,		/* to be given to the sink, or given again */
+	BATCH_SENT,		/* the sink has it and has not answered */
+	BATCH_DONE,		/* every row of it is delivered or dropped */
 };
 
 struct batch {
@@ -27,6 +39,14 @@ struct batch {
 	struct batch_mark	*marks;
 	size_t			 nmarks;
 	size_t			 marks_capacity;
+	enum batch_state	 state;
+	const void		*source;	/* the ring of its rows; NULL: several */
+	char			 netns[RECORD_STRING_MAX + 1];	/* its namespace */
+	struct buffer		 formed;	/* what the sink is given, as the format writes it */
+	bool			 is_formed;
+	bool			 formed_fresh;	/* with the header */
+	struct split		*split;		/* it was refused, and goes in parts */
+	struct sink_batch	 given;		/* its id too, from when it was closed on */
 };
 
 struct batch_limits {

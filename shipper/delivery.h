@@ -1,12 +1,18 @@
 /*
- * The way of a batch from being filled to being acknowledged.  There are
- * DELIVERY_BATCHES of them: one is filled, the others wait for the sink in the
- * order in which they were closed; the first alone is with it.  When all are
- * in use nothing can be filled, rings run full, and collectors wait: that is
- * how a slow sink slows down what feeds it without anything being lost.
+ * The way of a batch from being filled to being answered for.  One batch is
+ * filled; closed ones wait for the sink in their order, and as many as the
+ * sink's window allows are with it.  When all are in use nothing can be filled,
+ * rings run full, and collectors wait: that is how a slow sink slows down what
+ * feeds it without anything being lost.
  *
- * A refused batch is tried again after 1 s, doubling to 5 min, with jitter, and
- * nothing overtakes it.
+ * The sink may answer in any order.  A ring's bytes are given back when
+ * everything up to them is answered for, so released() is said of batches in
+ * their order.
+ *
+ * After a batch that was not taken, all wait (backoff.h); then the oldest goes
+ * alone, as the probe, and for each that is delivered one more may be with the
+ * sink.  No batch overtakes an older one.  One that the sink refuses for good
+ * goes in parts (split.h), and meanwhile no newer one is given.
  */
 #ifndef SHIPPER_DELIVERY_H
 #define SHIPPER_DELIVERY_H
@@ -22,11 +28,11 @@
 
 struct event_base;
 
-enum { DELIVERY_BATCHES = 4 };
+enum { DELIVERY_BATCHES = 4 };	/* beside those that the window allows */
 
 /* None is called from within a delivery_ function; all from the event loop. */
 struct delivery_events {
-	void	(*acknowledged)(void *context, const struct batch *);	/* the sink has it */
+	void	(*released)(void *context, const struct batch *);	/* its marks' bytes may be given back */
 	void	(*room)(void *context);		/* again, after delivery_batch returned NULL */
 	void	(*failed)(void *context);	/* nothing can be delivered any more; it is logged */
 	void	*context;
@@ -38,8 +44,11 @@ struct delivery_options {
 	struct batch_limits	 limits;
 	uint64_t		 age;		/* ns that a record waits for its batch to fill */
 	uint64_t		 backoff;	/* ns before the second try; 0: 1 s */
-	bool			 once;		/* what is refused is refused for good */
+	bool			 once;		/* what is not taken is not taken for good */
+	bool			 refusals_retry;	/* what is refused for good is tried again all the same */
+	bool			 per_netns;	/* no batch holds rows of two namespaces */
 	const char		*target;	/* the sink's name in messages */
+	const char		*host;		/* the host's name in records */
 	const struct format	*format;
 	void			*format_state;	/* delivery_free frees it */
 	const struct sink	*sink;
@@ -49,8 +58,8 @@ struct delivery;
 
 struct delivery	*delivery_new(const struct delivery_options *);
 /*
- * Opens the sink, whose answers come here; sink.base, .done and .context are
- * set by it.  Returns 0, or -1 with one sentence in error.
+ * Opens the sink, whose answers come here; sink.base, .format, .done, .state
+ * and .context are set by it.  Returns 0, or -1 with one sentence in error.
  */
 int		 delivery_open(struct delivery *, const struct sink_options *, char *error, size_t size);
 void		 delivery_listen(struct delivery *, const struct delivery_events *);
@@ -59,18 +68,23 @@ void		 delivery_free(struct delivery *);
 
 /*
  * The batch to fill, with place for a record of need bytes; or NULL: wait for
- * room().  Say delivery_committed after each record.
+ * room().  Say delivery_committed after each record.  source is the ring that
+ * the record is of (compared only), netns its namespace's name.
  */
-struct batch	*delivery_batch(struct delivery *, size_t need);
+struct batch	*delivery_batch(struct delivery *, size_t need, const void *source, const char *netns);
 void		 delivery_committed(struct delivery *);
 /* Closes the batch that is being filled, if it has any record. */
 void		 delivery_flush(struct delivery *);
-/* From now on a refused batch is tried four times a second: the end is near. */
+/* The same, and nothing more is filled: a sink that collects batches is told to send them. */
+void		 delivery_finish(struct delivery *);
+/* From now on what was not taken is tried four times a second: the end is near. */
 void		 delivery_hurry(struct delivery *);
-/* Records in batches, not acknowledged. */
+/* Records in batches that are not answered for. */
 uint64_t	 delivery_held(const struct delivery *);
 /* True if the sink cannot be given a thing right now: it refused the last. */
 bool		 delivery_refused(const struct delivery *);
+/* True if the sink takes records, as far as is known; one somewhere else has to show it first. */
+bool		 delivery_ready(const struct delivery *);
 /* SIGHUP: the sink's target anew.  Returns 0, or -1 with one sentence in error. */
 int		 delivery_reopen(struct delivery *, int fd, char *error, size_t size);
 

@@ -260,7 +260,7 @@ drain_record(struct drain_ring *r, struct batch *batch, size_t length)
 	d->options.books->drained++;
 	/* The private copy is judged: the ring's own bytes may change at any time. */
 	if ((why = check_record(bytes, length)) != NULL) {
-		d->options.books->dropped++;
+		d->options.books->dropped[BOOKS_DROP_HOSTILE]++;
 		drain_condemn(r, why);
 		return false;
 	}
@@ -291,7 +291,7 @@ drain_step(struct drain_ring *r, size_t *length)
 		drain_condemn(r, "a record length that cannot be");
 		return DRAIN_DEAD;
 	}
-	batch = delivery_batch(r->drain->options.delivery, batch_need(r->stamp_length, *length));
+	batch = delivery_batch(r->drain->options.delivery, batch_need(r->stamp_length, *length), r, r->name);
 	if (batch == NULL)
 		return DRAIN_PAUSED;
 	return drain_record(r, batch, *length) ? DRAIN_MORE : DRAIN_DEAD;
@@ -368,7 +368,7 @@ drain_check_finished(struct drain *d)
 {
 	if (!d->finishing || d->finished || !TAILQ_EMPTY(&d->ready))
 		return;
-	delivery_flush(d->options.delivery);
+	delivery_finish(d->options.delivery);
 	if (delivery_held(d->options.delivery) > 0)
 		return;
 	d->finished = true;
@@ -391,7 +391,7 @@ drain_turn(evutil_socket_t fd, short what, void *context)
 /* --- what the delivery says ------------------------------------------------------ */
 
 static void
-drain_acknowledged(void *context, const struct batch *batch)
+drain_released(void *context, const struct batch *batch)
 {
 	struct drain *d = context;
 
@@ -802,7 +802,7 @@ drain_new(const struct drain_options *options)
 	if (d->turn == NULL || d->tick == NULL || event_add(d->tick, &second) == -1)
 		fatal(EXIT_CODE_SYSTEM, "out of memory: the drain's timers");
 	delivery_listen(options->delivery, &(struct delivery_events){
-		.acknowledged = drain_acknowledged,
+		.released = drain_released,
 		.room = drain_room,
 		.failed = drain_failed,
 		.context = d,

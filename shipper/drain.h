@@ -1,7 +1,7 @@
 /*
  * The drain: takes records out of all rings, in turn and in bounded portions,
  * checks and stamps them, and puts them into batches.  A ring's bytes are given
- * back to its collector when the sink has acknowledged the batch that holds
+ * back to its collector when the delivery answers for the batch that holds
  * them.  A ring with what cannot be is closed; no other one notices.
  */
 #ifndef SHIPPER_DRAIN_H

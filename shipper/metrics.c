@@ -27,6 +27,13 @@ metrics_attribute(size_t index)
 	return text;
 }
 
+/* No failure has class none. */
+static const char *
+metrics_class(size_t class)
+{
+	return class != SINK_CLASS_NONE ? sink_class_name((enum sink_class)class) : NULL;
+}
+
 const struct metrics_row metrics_rows[] = {
 #define METRIC(type, source, member, title, words) { .kind = METRICS_##type, .name = title, .help = words,	\
 	.offset = offsetof(struct metrics, source.member), .count = METRICS_SIZE(source, member) },

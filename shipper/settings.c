@@ -134,6 +134,8 @@ settings_resolve(struct settings *settings, const struct config *config, char *e
 	    (key = settings_check_columns(settings, config, error, size)) != NULL ||
 	    (key = settings_check_socket(config, error, size)) != NULL)
 		return key;
+	if (settings->sink->check != NULL && (key = settings->sink->check(config, settings->format, error, size)) != NULL)
+		return key;
 	return settings_check_strings(config, error, size);
 }
 

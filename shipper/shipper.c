@@ -411,11 +411,13 @@ shipper_open_sink(struct shipper *s, char *error, size_t size)
 		.age = s->config.batch_age,
 		.once = s->once,
 		.target = s->config.sink,
+		.host = s->config.hostname[0] != '\0' ? s->config.hostname : s->hostname,
 		.format = s->settings.format,
 		.format_state = settings_open_format(&s->settings, &s->config, error, size),
 		.sink = s->settings.sink,
 	};
 	struct sink_options sink = {
+		.config = &s->config,
 		.target = s->settings.target,
 		.fd = -1,
 		.fsync = s->config.file_fsync,
@@ -516,12 +518,12 @@ shipper_start(struct shipper *s)
 }
 
 static void
-shipper_check_books(const struct books *books, uint64_t held)
+shipper_check_books(const struct books *books)
 {
-	if (books->drained == books->delivered + books->filtered + books->dropped + held)
+	if (books_balance(books))
 		return;
 	log_error("the books do not balance: drained %" PRIu64 ", delivered %" PRIu64 ", filtered %" PRIu64 ", dropped %" PRIu64 ", held %" PRIu64,
-	    books->drained, books->delivered, books->filtered, books->dropped, held);
+	    books->drained, books->delivered, books->filtered, books_dropped(books), books->held);
 }
 
 static void
@@ -537,8 +539,8 @@ shipper_report(const struct shipper *s)
 		    held, drain_left(s->drain));
 	if (books->hostile + books->refused > 0)
 		log_notice("closed %" PRIu64 " rings for what was in them, with %" PRIu64 " records dropped, and refused %" PRIu64,
-		    books->hostile, books->dropped, books->refused);
-	shipper_check_books(books, held);
+		    books->hostile, books->dropped[BOOKS_DROP_HOSTILE], books->refused);
+	shipper_check_books(books);
 }
 
 static void

@@ -200,8 +200,9 @@ file_write(struct sink_file *file, const uint8_t *bytes, size_t length)
 }
 
 static void
-file_fail(struct sink_file *file, int error)
+file_fail(struct sink_file *file, const struct sink_id *id, int error)
 {
+	enum sink_class class = error == ENOSPC || error == EDQUOT || error == EFBIG ? SINK_CLASS_NO_SPACE : SINK_CLASS_SYSTEM;
 	char why[FILE_SENTENCE];
 	off_t written = lseek(file->fd, 0, SEEK_END) - file->good;
 	int length;
@@ -211,21 +212,21 @@ file_fail(struct sink_file *file, int error)
 	if (file->spoiled && written > 0 && file_settle(file) == 0 && length > 0 && (size_t)length < sizeof(why))
 		snprintf(why + length, sizeof(why) - (size_t)length, " (%" PRIdMAX " bytes of the batch were cut off again)",
 		    (intmax_t)written);
-	file->options.done(file->options.context, SINK_RETRY, why);
+	file->options.done(file->options.context, id, SINK_RETRY, class, why);
 }
 
 static void
-sink_file_deliver(void *state, const uint8_t *bytes, size_t length)
+sink_file_deliver(void *state, const struct sink_batch *batch)
 {
 	struct sink_file *file = state;
 
-	if (file_settle(file) == -1 || file_write(file, bytes, length) == -1) {
-		file_fail(file, errno);
+	if (file_settle(file) == -1 || file_write(file, batch->bytes, batch->length) == -1) {
+		file_fail(file, &batch->id, errno);
 		return;
 	}
-	file->good += (off_t)length;
+	file->good += (off_t)batch->length;
 	file->spoiled = false;
-	file->options.done(file->options.context, SINK_DELIVERED, NULL);
+	file->options.done(file->options.context, &batch->id, SINK_DELIVERED, SINK_CLASS_NONE, NULL);
 }
 
 static bool

@@ -29,13 +29,11 @@ sink_null_fresh(void *state)
 }
 
 static void
-sink_null_deliver(void *state, const uint8_t *bytes, size_t length)
+sink_null_deliver(void *state, const struct sink_batch *batch)
 {
 	struct sink_null *null = state;
 
-	(void)bytes;
-	(void)length;
-	null->options.done(null->options.context, SINK_DELIVERED, NULL);
+	null->options.done(null->options.context, &batch->id, SINK_DELIVERED, SINK_CLASS_NONE, NULL);
 }
 
 const struct sink sink_null = {

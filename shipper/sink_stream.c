@@ -39,29 +39,42 @@ struct sink_stream {
 	bool			 own;		/* its own description, that does not block */
 	size_t			 portion;
 	bool			 fresh;		/* nothing is delivered yet, and nothing was there */
-	const uint8_t		*bytes;
-	size_t			 length;
+	const struct sink_batch	*batch;		/* that is not answered, or NULL */
 	/*
-	 * What of the delivery is written.  It cannot be taken back, so a
-	 * delivery that comes again is continued here.
+	 * What of a batch is written.  It cannot be taken back, so the batch is
+	 * continued here when it comes again.
 	 */
+	struct sink_id		 id;
 	size_t			 written;
 };
+
+static enum sink_class
+stream_class(enum sink_result result, int error)
+{
+	if (result == SINK_CLOSED)
+		return SINK_CLASS_CLOSED;
+	return error == ENOSPC || error == EDQUOT || error == EFBIG ? SINK_CLASS_NO_SPACE : SINK_CLASS_SYSTEM;
+}
 
 static void
 stream_answer(struct sink_stream *stream, enum sink_result result, int error)
 {
+	const struct sink_options *options = &stream->options;
+	const struct sink_id id = stream->batch->id;
 	char why[STREAM_SENTENCE];
 
+	stream->batch = NULL;
 	if (result == SINK_DELIVERED) {
 		stream->written = 0;
 		stream->fresh = false;
+		options->done(options->context, &id, SINK_DELIVERED, SINK_CLASS_NONE, NULL);
+		return;
 	}
 	if (result == SINK_CLOSED)
 		snprintf(why, sizeof(why), "%s: nobody reads it any more (%s)", stream->name, strerror(error));
 	else
 		snprintf(why, sizeof(why), "%s: cannot be written: %s", stream->name, strerror(error));
-	stream->options.done(stream->options.context, result, result == SINK_DELIVERED ? NULL : why);
+	options->done(options->context, &id, result, stream_class(result, error), why);
 }
 
 /* EIO: of a terminal, that it hung up; of a file, that its disk may be mended. */
@@ -75,14 +88,14 @@ stream_is_over(const struct sink_stream *stream, int error)
 static int
 stream_write(struct sink_stream *stream)
 {
-	size_t left = stream->length - stream->written;
+	size_t left = stream->batch->length - stream->written;
 	ssize_t n;
 
 	if (left == 0) {
 		stream_answer(stream, SINK_DELIVERED, 0);
 		return -1;
 	}
-	n = write(stream->fd, stream->bytes + stream->written, left < stream->portion ? left : stream->portion);
+	n = write(stream->fd, stream->batch->bytes + stream->written, left < stream->portion ? left : stream->portion);
 	if (n >= 0) {
 		stream->written += (size_t)n;
 		return 1;
@@ -118,13 +131,15 @@ stream_writable(evutil_socket_t fd, short what, void *context)
 }
 
 static void
-sink_stream_deliver(void *state, const uint8_t *bytes, size_t length)
+sink_stream_deliver(void *state, const struct sink_batch *batch)
 {
 	struct sink_stream *stream = state;
 	int result;
 
-	stream->bytes = bytes;
-	stream->length = length;
+	if (!sink_id_same(&stream->id, &batch->id))
+		stream->written = 0;
+	stream->id = batch->id;
+	stream->batch = batch;
 	if (stream->writable != NULL) {
 		if (event_add(stream->writable, NULL) == -1)
 			stream_answer(stream, SINK_RETRY, ENOMEM);

@@ -12,6 +12,18 @@ const struct sink *const sinks[] = {
 	NULL
 };
 
+static const char *const sink_class_names[SINK_CLASS_COUNT] = {
+#define SINK_CLASS_NAME(symbol, name) [symbol] = name,
+	SINK_CLASSES(SINK_CLASS_NAME)
+#undef SINK_CLASS_NAME
+};
+
+const char *
+sink_class_name(enum sink_class class)
+{
+	return sink_class_names[class];
+}
+
 /* "stdout, stderr, file:TARGET, null" */
 static const char *
 sink_list(char *to, size_t size)

@@ -70,32 +70,55 @@ parts_number(const struct record *record, enum record_index field)
 
 /* --- a sink ------------------------------------------------------------------------ */
 
+enum { FAKE_MOST = 64 };
+
 struct fake_sink {
 	struct sink_options	 options;
 	struct buffer		 delivered;	/* what was acknowledged */
-	const uint8_t		*bytes;		/* what was not answered yet, or NULL */
-	size_t			 length;
+	const struct sink_batch	*with[FAKE_MOST];	/* what is not answered, in the order in which it came */
+	size_t			 count;
+	const uint8_t		*bytes;		/* of the first of them, or NULL */
 	unsigned int		 deliveries;
 	unsigned int		 acknowledged;
 	unsigned int		 refuse;	/* so many more, with SINK_RETRY */
 	unsigned int		 reopened;
+	unsigned int		 flushed;
+	uint64_t		 poison;	/* refuses whatever holds the record of this sequence; 0: none */
 	bool			 hold;		/* answers when fake_answer is called */
 	bool			 fresh;
 };
 
 static struct fake_sink *fake_last;
 
+/* Answers one of those that it has, the oldest being 0. */
 static inline __attribute__((unused)) void
-fake_answer(struct fake_sink *fake, enum sink_result result)
+fake_answer_nth(struct fake_sink *fake, size_t n, enum sink_result result)
 {
-	assert_non_null(fake->bytes);
+	const struct sink_batch *batch;
+	struct sink_id id;
+
+	assert_true(n < fake->count);
+	batch = fake->with[n];
+	id = batch->id;
 	if (result == SINK_DELIVERED) {
-		buffer_append(&fake->delivered, fake->bytes, fake->length);
+		buffer_append(&fake->delivered, batch->bytes, batch->length);
 		fake->acknowledged++;
 		fake->fresh = false;
 	}
-	fake->bytes = NULL;
-	fake->options.done(fake->options.context, result, result == SINK_DELIVERED ? NULL : "fake: refuses");
+	fake->count--;
+	memmove(&fake->with[n], &fake->with[n + 1], (fake->count - n) * sizeof(fake->with[0]));
+	fake->bytes = fake->count > 0 ? fake->with[0]->bytes : NULL;
+	if (result == SINK_DELIVERED)
+		fake->options.done(fake->options.context, &id, result, SINK_CLASS_NONE, NULL);
+	else
+		fake->options.done(fake->options.context, &id, result,
+		    result == SINK_REFUSED ? SINK_CLASS_INVALID : SINK_CLASS_BUSY, "fake: refuses");
+}
+
+static inline __attribute__((unused)) void
+fake_answer(struct fake_sink *fake, enum sink_result result)
+{
+	fake_answer_nth(fake, 0, result);
 }
 
 static inline __attribute__((unused)) void *
@@ -115,20 +138,52 @@ fake_fresh(void *state)
 	return ((struct fake_sink *)state)->fresh;
 }
 
+struct fake_search {
+	uint64_t	sequence;
+	bool		found;
+};
+
 static inline __attribute__((unused)) void
-fake_deliver(void *state, const uint8_t *bytes, size_t length)
+fake_search(void *context, const struct record *record)
+{
+	struct fake_search *search = context;
+
+	search->found |= parts_number(record, RECORD_F_record_sequence) == search->sequence;
+}
+
+static inline __attribute__((unused)) bool
+fake_is_poison(const struct fake_sink *fake, const struct sink_batch *batch)
+{
+	struct fake_search search = { .sequence = fake->poison };
+
+	if (fake->poison > 0)
+		assert_true(format_each(batch->records, batch->records_length, fake_search, &search) > 0);
+	return search.found;
+}
+
+static inline __attribute__((unused)) void
+fake_deliver(void *state, const struct sink_batch *batch)
 {
 	struct fake_sink *fake = state;
 
-	assert_null(fake->bytes);	/* one at a time */
-	fake->bytes = bytes;
-	fake->length = length;
+	assert_true(fake->count < FAKE_MOST);
+	assert_true(batch->rows > 0);
+	fake->with[fake->count++] = batch;
+	fake->bytes = fake->with[0]->bytes;
 	fake->deliveries++;
 	if (fake->refuse > 0) {
 		fake->refuse--;
-		fake_answer(fake, SINK_RETRY);
-	} else if (!fake->hold)
-		fake_answer(fake, SINK_DELIVERED);
+		fake_answer_nth(fake, fake->count - 1, SINK_RETRY);
+	} else if (fake_is_poison(fake, batch))
+		fake_answer_nth(fake, fake->count - 1, SINK_REFUSED);
+	else if (!fake->hold)
+		fake_answer_nth(fake, fake->count - 1, SINK_DELIVERED);
+}
+
+static inline __attribute__((unused)) void
+fake_flush(void *state)
+{
+	((struct fake_sink *)state)->flushed++;
 }
 
 static inline __attribute__((unused)) int
@@ -158,6 +213,20 @@ static const struct sink fake_sink = {
 	.open = fake_open,
 	.fresh = fake_fresh,
 	.deliver = fake_deliver,
+	.flush = fake_flush,
+	.reopen = fake_reopen,
+	.close = fake_close,
+};
+
+/* The same somewhere else, with several batches on their way. */
+static const struct sink fake_late_sink __attribute__((unused)) = {
+	.name = "late",
+	.pace = SINK_LATE,
+	.window = 4,
+	.open = fake_open,
+	.fresh = fake_fresh,
+	.deliver = fake_deliver,
+	.flush = fake_flush,
 	.reopen = fake_reopen,
 	.close = fake_close,
 };
@@ -167,7 +236,7 @@ static inline void __attribute__((unused))
 fake_let_go(struct fake_sink *fake)
 {
 	fake->hold = false;
-	if (fake->bytes != NULL)
+	while (fake->count > 0)
 		fake_answer(fake, SINK_DELIVERED);
 }
 
@@ -186,19 +255,21 @@ parts_delivery(const struct delivery_options *options)
 		with.format = format_by_name("protobuf");
 	with.format_state = with.format->open(&none, error, sizeof(error));
 	with.target = "fake";
-	with.sink = &fake_sink;
+	with.host = "host";
+	if (with.sink == NULL)
+		with.sink = &fake_sink;
 	delivery = delivery_new(&with);
 	assert_int_equal(delivery_open(delivery, &(struct sink_options){ .target = "", .fd = -1 }, error, sizeof(error)), 0);
 	return delivery;
 }
 
-/* Puts one record into the batch that is filled; false if there is none. */
+/* Puts one record of a namespace into the batch that is filled; false if there is none. */
 static inline bool __attribute__((unused))
-parts_put(struct delivery *delivery, uint64_t sequence)
+parts_put_of(struct delivery *delivery, uint64_t sequence, const char *netns)
 {
 	uint8_t record[64];
 	size_t length = parts_record(record, sequence, 0);
-	struct batch *batch = delivery_batch(delivery, batch_need(0, length));
+	struct batch *batch = delivery_batch(delivery, batch_need(0, length), netns, netns);
 
 	if (batch == NULL)
 		return false;
@@ -206,6 +277,12 @@ parts_put(struct delivery *delivery, uint64_t sequence)
 	batch_commit(batch, 0, length);
 	delivery_committed(delivery);
 	return true;
+}
+
+static inline bool __attribute__((unused))
+parts_put(struct delivery *delivery, uint64_t sequence)
+{
+	return parts_put_of(delivery, sequence, "ns");
 }
 
 /* What a delivered stream of protobuf has in it. */

@@ -230,7 +230,7 @@ test_an_empty_batch_is_never_delivered(void **state)
 
 	(void)state;
 	begin(&f);
-	assert_non_null(delivery_batch(f.delivery, 100));
+	assert_non_null(delivery_batch(f.delivery, 100, NULL, "ns"));
 	delivery_flush(f.delivery);
 	loop_some(f.base);
 	assert_int_equal(f.sink->deliveries, 0);
@@ -338,6 +338,297 @@ test_hurry_tries_at_once(void **state)
 	end(&f);
 }
 
+/* --- several at a time --------------------------------------------------------------------- */
+
+static void
+put_batches(struct fixture *f, unsigned int count)
+{
+	for (uint64_t i = 1; i <= 10 * count; i++)
+		assert_true(parts_put(f->delivery, i));
+	loop_some(f->base);
+}
+
+static struct fixture *
+begin_late(struct fixture *f)
+{
+	f->options.sink = &fake_late_sink;
+	begin(f)->sink->hold = true;
+	return f;
+}
+
+/* Each is known by its id, which is consecutive from 1 on, and none is given beyond the window. */
+static void
+test_several_are_with_the_sink(void **state)
+{
+	struct fixture f = { 0 };
+
+	(void)state;
+	put_batches(begin_late(&f), 6);
+	assert_int_equal(f.sink->count, 4);
+	for (size_t i = 0; i < 4; i++) {
+		const struct sink_batch *batch = f.sink->with[i];
+
+		assert_int_equal(batch->id.batch_sequence, i + 1);
+		assert_int_equal(batch->id.spool_epoch, f.sink->with[0]->id.spool_epoch);
+		assert_int_equal(batch->id.part, 0);
+		assert_int_equal(batch->rows, 10);
+		assert_int_equal(batch->attempt, 1);
+		assert_string_equal(batch->format, "protobuf");
+		assert_string_equal(batch->host, "host");
+		assert_string_equal(batch->netns, "ns");
+		/* nothing is copied */
+		assert_ptr_equal(batch->bytes, batch->records);
+		assert_true(clock_real() - batch->closed < MINUTE);
+	}
+	fake_let_go(f.sink);
+	loop_until(f.base, f.acknowledged == 6);
+	assert_delivered(&f, 60);
+	end(&f);
+}
+
+/* Answered in another order: a ring's bytes are given back when everything before them is. */
+static void
+test_any_order_of_answers(void **state)
+{
+	struct fixture f = { 0 };
+
+	(void)state;
+	put_batches(begin_late(&f), 4);
+	fake_answer_nth(f.sink, 2, SINK_DELIVERED);
+	fake_answer_nth(f.sink, 1, SINK_DELIVERED);
+	loop_some(f.base);
+	assert_int_equal(f.acknowledged, 0);
+	assert_int_equal(f.books.delivered, 20);
+	assert_int_equal(delivery_held(f.delivery), 20);
+	fake_answer_nth(f.sink, 0, SINK_DELIVERED);
+	assert_int_equal(f.acknowledged, 3);
+	fake_answer_nth(f.sink, 0, SINK_DELIVERED);
+	assert_int_equal(f.acknowledged, 4);
+	assert_int_equal(delivery_held(f.delivery), 0);
+	end(&f);
+}
+
+/* After a failure: the oldest alone, then one more for each that is delivered. */
+static void
+test_the_oldest_is_the_probe(void **state)
+{
+	struct fixture f = { .options = { .backoff = 5 * MILLISECOND } };
+
+	(void)state;
+	put_batches(begin_late(&f), 7);
+	for (int i = 0; i < 4; i++)
+		fake_answer(f.sink, SINK_RETRY);
+	assert_int_equal(f.books.retries, 4);
+	assert_int_equal(f.books.failures[SINK_CLASS_BUSY], 4);
+	for (unsigned int open = 1; open <= 4; open++) {
+		loop_until(f.base, f.sink->count == open);
+		loop_some(f.base);
+		assert_int_equal(f.sink->count, open);
+		assert_int_equal(f.sink->with[0]->id.batch_sequence, open);
+		assert_int_equal(f.sink->with[0]->attempt, 2);
+		fake_answer(f.sink, SINK_DELIVERED);
+	}
+	fake_let_go(f.sink);
+	loop_until(f.base, f.acknowledged == 7);
+	assert_delivered(&f, 70);
+	end(&f);
+}
+
+/* The probe waits for those that were with the sink when it failed. */
+static void
+test_one_of_several_fails(void **state)
+{
+	struct fixture f = { .options = { .backoff = 5 * MILLISECOND } };
+	uint64_t until;
+
+	(void)state;
+	put_batches(begin_late(&f), 5);
+	fake_answer_nth(f.sink, 1, SINK_RETRY);
+	fake_answer_nth(f.sink, 0, SINK_DELIVERED);
+	until = clock_monotonic() + 20 * MILLISECOND;
+	loop_until(f.base, clock_monotonic() > until);
+	assert_int_equal(f.sink->count, 2);
+	fake_answer(f.sink, SINK_DELIVERED);
+	fake_answer(f.sink, SINK_DELIVERED);
+	loop_until(f.base, f.sink->count > 0);
+	assert_int_equal(f.sink->with[0]->id.batch_sequence, 2);
+	assert_int_equal(f.acknowledged, 1);
+	fake_let_go(f.sink);
+	loop_until(f.base, f.acknowledged == 5);
+	assert_int_equal(f.books.delivered, 50);
+	end(&f);
+}
+
+static void
+test_batches_of_one_namespace(void **state)
+{
+	static const char a[] = "a", b[] = "b";
+	struct fixture f = { .options = { .per_netns = true } };
+
+	(void)state;
+	begin_late(&f);
+	for (uint64_t i = 1; i <= 9; i++)
+		assert_true(parts_put_of(f.delivery, i, i > 3 && i <= 6 ? b : a));
+	delivery_flush(f.delivery);
+	loop_some(f.base);
+	assert_int_equal(f.sink->count, 3);
+	assert_string_equal(f.sink->with[0]->netns, "a");
+	assert_string_equal(f.sink->with[1]->netns, "b");
+	assert_string_equal(f.sink->with[2]->netns, "a");
+	fake_let_go(f.sink);
+	assert_delivered(&f, 9);
+	end(&f);
+	/* Where nobody asks for that, they go together, and the name is not said. */
+	f = (struct fixture){ 0 };
+	begin_late(&f);
+	for (uint64_t i = 1; i <= 9; i++)
+		assert_true(parts_put_of(f.delivery, i, i > 3 && i <= 6 ? b : a));
+	delivery_flush(f.delivery);
+	loop_some(f.base);
+	assert_int_equal(f.sink->count, 1);
+	assert_null(f.sink->with[0]->netns);
+	end(&f);
+}
+
+/* A sink that collects is told when nothing more comes. */
+static void
+test_the_end_is_said(void **state)
+{
+	struct fixture f = { 0 };
+
+	(void)state;
+	put_batches(begin_late(&f), 2);
+	assert_int_equal(f.sink->flushed, 0);
+	assert_true(parts_put(f.delivery, 21));
+	delivery_finish(f.delivery);
+	loop_until(f.base, f.sink->flushed > 0);
+	assert_int_equal(f.sink->count, 3);
+	end(&f);
+}
+
+/* --- refused for good ------------------------------------------------------------------------- */
+
+/* Whichever record it is: all others arrive, in order and once, and none overtakes. */
+static void
+test_a_refused_record_costs_only_itself(void **state)
+{
+	struct parts_read *read = malloc(sizeof(*read));
+
+	(void)state;
+	for (uint64_t poison = 1; poison <= 10; poison++) {
+		struct fixture f = { .options = { .sink = &fake_late_sink } };
+
+		begin(&f);
+		f.sink->poison = 10 + poison;
+		put_batches(&f, 3);
+		loop_until(f.base, f.acknowledged == 3);
+		assert_int_equal(f.books.delivered, 29);
+		assert_int_equal(f.books.dropped[BOOKS_DROP_REFUSED], 1);
+		assert_int_equal(delivery_held(f.delivery), 0);
+		assert_true(f.books.failures[SINK_CLASS_INVALID] >= 4);
+		parts_read(read, &f.sink->delivered);
+		assert_int_equal(read->count, 29);
+		for (size_t i = 0; i < 29; i++)
+			assert_int_equal(read->sequences[i], i + (i + 1 < 10 + poison ? 1 : 2));
+		end(&f);
+	}
+	free(read);
+}
+
+/* Parts have numbers of their own, and newer batches wait until the last of them is answered. */
+static void
+test_nothing_overtakes_parts(void **state)
+{
+	struct fixture f = { 0 };
+	uint32_t last = 0;
+
+	(void)state;
+	put_batches(begin_late(&f), 1);
+	fake_answer(f.sink, SINK_REFUSED);
+	for (uint64_t i = 11; i <= 20; i++)
+		assert_true(parts_put(f.delivery, i));
+	loop_some(f.base);
+	while (f.books.delivered < 10) {
+		assert_int_equal(f.sink->count, 1);
+		assert_int_equal(f.sink->with[0]->id.batch_sequence, 1);
+		assert_true(f.sink->with[0]->id.part > last);
+		last = f.sink->with[0]->id.part;
+		fake_answer(f.sink, SINK_DELIVERED);
+		loop_some(f.base);
+	}
+	assert_int_equal(last, 3);
+	assert_int_equal(f.sink->count, 1);
+	assert_int_equal(f.sink->with[0]->id.batch_sequence, 2);
+	fake_let_go(f.sink);
+	assert_delivered(&f, 20);
+	end(&f);
+}
+
+/* A part that is not taken at the moment comes again, as the same part. */
+static void
+test_a_part_is_tried_again(void **state)
+{
+	struct fixture f = { .options = { .backoff = MILLISECOND } };
+
+	(void)state;
+	put_batches(begin_late(&f), 1);
+	fake_answer(f.sink, SINK_REFUSED);
+	loop_until(f.base, f.sink->count == 1);
+	assert_int_equal(f.sink->with[0]->rows, 5);
+	fake_answer(f.sink, SINK_RETRY);
+	loop_until(f.base, f.sink->count == 1);
+	assert_int_equal(f.sink->with[0]->rows, 5);
+	assert_int_equal(f.sink->with[0]->id.part, 2);
+	fake_let_go(f.sink);
+	loop_until(f.base, f.acknowledged == 1);
+	assert_delivered(&f, 10);
+	end(&f);
+}
+
+static void
+test_refusals_that_are_not_final(void **state)
+{
+	struct fixture f = { .options = { .backoff = MILLISECOND, .refusals_retry = true } };
+
+	(void)state;
+	put_batches(begin_late(&f), 1);
+	fake_answer(f.sink, SINK_REFUSED);
+	loop_until(f.base, f.sink->count == 1);
+	assert_int_equal(f.sink->with[0]->rows, 10);
+	assert_int_equal(f.books.retries, 1);
+	fake_let_go(f.sink);
+	loop_until(f.base, f.acknowledged == 1);
+	assert_int_equal(f.books.dropped[BOOKS_DROP_REFUSED], 0);
+	assert_delivered(&f, 10);
+	end(&f);
+}
+
+/* --- what is known of the target ----------------------------------------------------------------- */
+
+static void
+test_ready_is_claimed_when_it_is_so(void **state)
+{
+	struct fixture f = { .options = { .backoff = HOUR } };
+
+	(void)state;
+	begin(&f);
+	assert_true(delivery_ready(f.delivery));	/* a file that is open takes records */
+	end(&f);
+	begin_late(&f);
+	assert_false(delivery_ready(f.delivery));
+	f.sink->options.state(f.sink->options.context, SINK_CLASS_NONE, NULL);
+	assert_true(delivery_ready(f.delivery));
+	f.sink->options.state(f.sink->options.context, SINK_CLASS_UNREACHABLE, "fake: is away");
+	assert_false(delivery_ready(f.delivery));
+	assert_int_equal(f.books.failures[SINK_CLASS_UNREACHABLE], 1);
+	f.sink->options.state(f.sink->options.context, SINK_CLASS_NONE, NULL);
+	put_batches(&f, 1);
+	assert_true(delivery_ready(f.delivery));
+	fake_answer(f.sink, SINK_RETRY);
+	assert_false(delivery_ready(f.delivery));
+	end(&f);
+}
+
 /* --- headers ----------------------------------------------------------------------------- */
 
 static void
@@ -428,6 +719,17 @@ main(void)
 		cmocka_unit_test(test_once_does_not_try_again),
 		cmocka_unit_test(test_a_closed_sink_is_the_end),
 		cmocka_unit_test(test_hurry_tries_at_once),
+		cmocka_unit_test(test_several_are_with_the_sink),
+		cmocka_unit_test(test_any_order_of_answers),
+		cmocka_unit_test(test_the_oldest_is_the_probe),
+		cmocka_unit_test(test_one_of_several_fails),
+		cmocka_unit_test(test_batches_of_one_namespace),
+		cmocka_unit_test(test_the_end_is_said),
+		cmocka_unit_test(test_a_refused_record_costs_only_itself),
+		cmocka_unit_test(test_nothing_overtakes_parts),
+		cmocka_unit_test(test_a_part_is_tried_again),
+		cmocka_unit_test(test_refusals_that_are_not_final),
+		cmocka_unit_test(test_ready_is_claimed_when_it_is_so),
 		cmocka_unit_test(test_a_header_stands_at_the_start_only),
 		cmocka_unit_test(test_a_target_opened_anew_has_a_header),
 	};

@@ -97,7 +97,7 @@ test_families_are_sound(void **state)
 static void
 test_values_are_shown(void **state)
 {
-	struct metrics metrics = { .books = { .drained = 12, .dropped = 3, .bytes = UINT64_MAX } };
+	struct metrics metrics = { .books = { .drained = 12, .dropped = { [BOOKS_DROP_HOSTILE] = 3 }, .bytes = UINT64_MAX } };
 	char *text;
 
 	(void)state;

@@ -33,9 +33,13 @@ struct fixture {
 };
 
 static void
-on_answer(void *context, enum sink_result result, const char *why)
+on_answer(void *context, const struct sink_id *id, enum sink_result result, enum sink_class class, const char *why)
 {
 	struct answers *answers = context;
+
+	assert_int_equal(id->batch_sequence, 7);
+	assert_true((result == SINK_DELIVERED) == (class == SINK_CLASS_NONE));
+	assert_true((result == SINK_DELIVERED) == (why == NULL));
 
 	answers->count++;
 	answers->last = result;
@@ -74,12 +78,19 @@ end(void **state)
 	return 0;
 }
 
+static struct sink_batch
+batch_of(const uint8_t *bytes, size_t length)
+{
+	return (struct sink_batch){ .id = { 1, 7, 0 }, .rows = 1, .bytes = bytes, .length = length };
+}
+
 static void
 deliver(struct fixture *f, const struct sink *sink, void *state, const char *bytes)
 {
+	const struct sink_batch batch = batch_of((const uint8_t *)bytes, strlen(bytes));
 	unsigned int before = f->answers.count;
 
-	sink->deliver(state, (const uint8_t *)bytes, strlen(bytes));
+	sink->deliver(state, &batch);
 	loop_until(f->base, f->answers.count == before + 1);
 }
 
@@ -170,6 +181,7 @@ test_a_slow_reader_does_not_block(void **state)
 	struct fixture *f = *state;
 	size_t length = 1 << 20, got = 0;
 	uint8_t *bytes = malloc(length), *back = malloc(length);
+	const struct sink_batch batch = batch_of(bytes, length);
 	int pipes[2], before;
 	void *stream;
 
@@ -180,7 +192,7 @@ test_a_slow_reader_does_not_block(void **state)
 	stream = sink_stdout.open(&f->options, f->error, sizeof(f->error));
 	assert_non_null(stream);
 	assert_true(sink_stdout.fresh(stream));
-	sink_stdout.deliver(stream, bytes, length);
+	sink_stdout.deliver(stream, &batch);
 	loop_some(f->base);
 	assert_int_equal(f->answers.count, 0);
 	assert_int_equal(fcntl(pipes[1], F_GETFL) & O_NONBLOCK, 0);
@@ -740,12 +752,13 @@ test_fsync(void **state)
 static _Noreturn void
 deliver_for_ever(struct fixture *f, const uint8_t *bytes, size_t length)
 {
+	const struct sink_batch batch = batch_of(bytes, length);
 	void *file = open_file(f);
 
 	if (file == NULL)
 		_exit(1);
 	for (;;)
-		sink_file.deliver(file, bytes, length);
+		sink_file.deliver(file, &batch);
 }
 
 /* Killed at many moments: at the next open the file has whole records and no others. */
