@@ -172,7 +172,7 @@ capture_enter(int netns)
 		capture_fail("open the sock_diag socket");
 	if (fd != COLLECTOR_FD_NETLINK && dup2(fd, COLLECTOR_FD_NETLINK) == -1)
 		capture_fail("put the sock_diag socket in its place");
-	if (request_pin(capture.pinned, capture.states) == -1)
+	if (request_pin(capture.pinned, capture.states, attributes_extensions(ATTRIBUTES_EVERY)) == -1)
 		capture_fail("pin the request");
 }
 

@@ -42,6 +42,7 @@ static const uint8_t attributes_asked[RECORD_SOURCES] = {
 };
 
 static uint64_t attributes_chosen = ATTRIBUTES_EVERY;
+static uint64_t attributes_were_longer;
 
 void
 attributes_choose(uint64_t chosen)
@@ -63,6 +64,24 @@ attributes_extensions(uint64_t chosen)
 /* Rare, and kept out of the loop's registers. */
 #define ATTRIBUTES_RARE	__attribute__((noinline, cold))
 
+uint32_t
+attributes_unknown(const struct counters *counters, enum record_nest nest)
+{
+	uint32_t unknown = 0;
+
+	_Static_assert(COUNTERS_KINDS <= 32, "a bit each");
+	for (unsigned int number = 0; number < COUNTERS_KINDS; number++)
+		if (counters->unknown_attributes[nest][number] != 0)
+			unknown |= UINT32_C(1) << number;
+	return unknown;
+}
+
+uint64_t
+attributes_longer(void)
+{
+	return attributes_were_longer;
+}
+
 static inline uint8_t *
 attributes_payload(struct nlattr *attr)
 {
@@ -82,6 +101,7 @@ attributes_long(const struct attributes_row *row, uint16_t length, struct counte
 	size_t more = length - row->known;
 
 	counters->long_attributes++;
+	attributes_were_longer |= UINT64_C(1) << row->source;
 	if (row->source != RECORD_INFO)
 		return;
 	counters->tail_bytes += more;

@@ -36,4 +36,9 @@ uint8_t	attributes_extensions(uint64_t chosen);
  */
 bool	attributes_find(struct attributes *, struct nlmsghdr *message, struct counters *);
 
+/* Bit n: attributes of that number came in the nest, and are not known (31: that and higher). */
+uint32_t attributes_unknown(const struct counters *, enum record_nest);
+/* Bits of enum record_source: attributes that came with more at their end than is known. */
+uint64_t attributes_longer(void);
+
 #endif

@@ -1,4 +1,5 @@
 /* The collector's life: confine itself, then take a snapshot when told to. */
+#include "collector/attributes.h"
 #include "collector/collector.h"
 #include "collector/report.h"
 #include "collector/setup.h"
@@ -12,6 +13,7 @@ collector_main(const struct collector_start *start)
 	struct protocol_taken taken;
 
 	title_set("tcpdiag: collector %s", start->name);
+	attributes_choose(start->attributes);
 	setup_confine(start);
 	snapshot_init(start->ring, start->states);
 	report_ready();

@@ -33,6 +33,7 @@ struct collector_start {
 	gid_t			 gid;
 	bool			 net_admin;	/* keep CAP_NET_ADMIN */
 	uint32_t		 states;	/* 1 << TCP state: what to ask for */
+	uint64_t		 attributes;	/* bits of enum record_source: what to read of each socket */
 };
 
 /* The collector's fixed descriptors, once it is confined. */

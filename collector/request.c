@@ -12,7 +12,7 @@
 #include "collector/collector.h"
 #include "collector/request.h"
 
-enum { REQUEST_EVERY_EXTENSION = 0xff, REQUEST_PARTS = 3 };
+enum { REQUEST_PARTS = 3 };
 
 /*
  * The legacy request (TCPDIAG_GETSOCK) dumps both families in one walk of the
@@ -52,7 +52,7 @@ request_split(struct request_page *page)
 }
 
 int
-request_pin(void *memory, uint32_t states)
+request_pin(void *memory, uint32_t states, uint8_t extensions)
 {
 	struct request_page *page = memory;
 
@@ -64,7 +64,7 @@ request_pin(void *memory, uint32_t states)
 	};
 	page->dump.body = (struct inet_diag_req){
 		.idiag_family = AF_INET,
-		.idiag_ext = REQUEST_EVERY_EXTENSION,
+		.idiag_ext = extensions,
 		.idiag_states = states,
 	};
 	request_split(page);

@@ -16,9 +16,10 @@
 
 /*
  * Builds the dump request in the page and makes it read-only.
- * states: 1 << TCP state.  Returns 0, or -1 with errno.
+ * states: 1 << TCP state; extensions: idiag_ext, see attributes_extensions().
+ * Returns 0, or -1 with errno.
  */
-int	request_pin(void *page, uint32_t states);
+int	request_pin(void *page, uint32_t states, uint8_t extensions);
 /* Asks for one walk; its answers carry this sequence.  -1 with errno. */
 int	request_walk(uint32_t sequence);
 /* The bytes that the last walk was asked for with, at most size of them: for captures. */

@@ -16,6 +16,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include "collector/attributes.h"
 #include "collector/report.h"
 #include "collector/request.h"
 #include "collector/setup.h"
@@ -139,7 +140,7 @@ setup_place_descriptors(void)
 static int
 setup_pin(void)
 {
-	return request_pin(setup.start->pinned, setup.start->states);
+	return request_pin(setup.start->pinned, setup.start->states, attributes_extensions(setup.start->attributes));
 }
 
 static int

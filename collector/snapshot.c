@@ -291,5 +291,8 @@ snapshot_take(const struct protocol_snapshot *order, struct protocol_taken *take
 		.duration = snapshot.end.duration,
 		.outcome = snapshot.end.outcome,
 		.attempts = snapshot.metadata.attempt,
+		.longer = attributes_longer(),
 	};
+	for (unsigned int nest = 0; nest < RECORD_NESTS; nest++)
+		taken->unknown[nest] = attributes_unknown(snapshot.counters, nest);
 }

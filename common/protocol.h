@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "common/channel.h"
+#include "common/record.h"
 
 #define PROTOCOL_NAME		"tcpdiag"
 #define PROTOCOL_VERSION	1
@@ -86,6 +87,9 @@ struct protocol_taken {
 	uint64_t	duration;	/* ns */
 	uint32_t	outcome;	/* enum record_outcome */
 	uint32_t	attempts;
+	/* in the collector's life: what the kernel sends that it does not know */
+	uint32_t	unknown[RECORD_NESTS];	/* bit n: attributes of number n */
+	uint64_t	longer;		/* bits of enum record_source: of more bytes */
 };
 
 struct protocol_trapped {

@@ -24,6 +24,7 @@
 #include "common/utf8.h"
 #include "namespacer/life.h"
 #include "namespacer/link.h"
+#include "namespacer/novelty.h"
 #include "seccomp/sandbox.h"
 
 #define LIFE_BACKOFF_FIRST	(1 * SECOND)
@@ -183,6 +184,7 @@ life_take_taken(struct life *life, const struct protocol_taken *taken)
 	life->last = *taken;
 	if (taken->outcome == RECORD_OUTCOME_COMPLETE)
 		life->failures = 0;
+	novelty_note(life_name(life), taken);
 	lives.setting.taken(life);
 	life_consider_growth(life);
 }
@@ -474,6 +476,7 @@ life_child(struct life *life, struct ring_producer *producer, int control, int d
 		.gid = lives.setting.gid,
 		.net_admin = lives.setting.net_admin,
 		.states = lives.setting.states,
+		.attributes = lives.setting.attributes,
 	};
 
 	collector_main(&start);

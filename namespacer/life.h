@@ -61,6 +61,7 @@ struct life_setting {
 	gid_t			 gid;
 	bool			 net_admin;
 	uint32_t		 states;
+	uint64_t		 attributes;
 	uint64_t		 ring_size, ring_limit;
 	int			 empty_net, empty_mount, empty_ipc;
 	/* Called when a life may need something: see schedule.h. */

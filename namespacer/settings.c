@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "namespacer/decoders.h"
 #include "namespacer/discovery.h"
 #include "namespacer/settings.h"
 #include "namespacer/states.h"
@@ -12,6 +13,8 @@ namespacer_settings_resolve(struct namespacer_settings *settings, const struct c
 	settings->net_admin = strcmp(config->collector_capability, "none") != 0;
 	if ((settings->states = states_mask(&config->state, error, size)) == 0)
 		return "state";
+	if ((settings->attributes = decoders_mask(&config->decoders, error, size)) == 0)
+		return "decoders";
 	if (settings->net_admin && strcmp(config->collector_capability, "net-admin") != 0) {
 		snprintf(error, size, "'%s' is neither net-admin nor none", config->collector_capability);
 		return "collector-capability";

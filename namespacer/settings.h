@@ -10,6 +10,7 @@
 
 struct namespacer_settings {
 	uint32_t	states;		/* 1 << TCP state: what is asked for */
+	uint64_t	attributes;	/* bits of enum record_source: what is read of each */
 	bool		net_admin;	/* collectors keep CAP_NET_ADMIN */
 };
 

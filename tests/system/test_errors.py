@@ -25,6 +25,7 @@ def fails(tcpdiag, words, codes, *named):
     (["--sink", "pigeon:home"], ["pigeon"]),
     (["--sink", "file:"], ["file"]),
     (["--state", "asleep"], ["asleep"]),
+    (["--decoders", "info,tcpinfo"], ["--decoders", "'tcpinfo'", "skmem"]),
     (["--format", "csv", "--columns", "netns,colour"], ["colour"]),
     (["--ring-size", "1"], ["ring-size", "1"]),
     (["--log-level", "chatty"], ["chatty"]),
@@ -47,6 +48,7 @@ def test_unknown_command(tcpdiag):
     ("interval", ["interval"]),
     ("format = yaml", ["yaml"]),
     ("sink = pigeon", ["pigeon"]),
+    ("decoders = info, tcpinfo", ["decoders", "'tcpinfo'", "default, all, none, meminfo"]),
 ])
 def test_configuration_file(tcpdiag, folder, line, named):
     """An error in a file names the file and the line."""

@@ -70,6 +70,14 @@ def test_every_field_is_documented_as_it_is():
     assert documented == [(name, number, words.get(kind, "enum")) for number, name, kind, *_ in rows("record.def", "FIELD")]
 
 
+def test_every_decoder_is_documented():
+    page = (ROOT / "man" / "tcpdiag.conf.5").read_text()
+    said = page[page.index(".It Ic decoders"):page.index(".Ss What becomes of it")]
+    documented = [name for line in re.findall(r"^\.It Cm (.+)$", said, re.MULTILINE) for name in line.split(" , ")]
+    sets = {row[-1] for kind in ("ATTRIBUTE", "NEST") for row in rows("attribute.def", kind)}
+    assert sorted(documented) == sorted({"default", "all", "none", *sets})
+
+
 def test_every_exit_code_is_documented():
     codes = re.findall(r"EXIT_CODE_\w+ = (\d+)", (ROOT / "common" / "exit.h").read_text())
     page = (ROOT / "man" / "tcpdiag.1").read_text()

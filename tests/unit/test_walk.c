@@ -111,6 +111,8 @@ walk(void)
 	    sizeof(struct nlmsghdr) + sizeof(struct inet_diag_req));
 	assert_int_equal(((struct nlmsghdr *)request)->nlmsg_seq, fake.sequence);
 	assert_int_equal(((struct nlmsghdr *)request)->nlmsg_type, TCPDIAG_GETSOCK);
+	assert_int_equal(((struct inet_diag_req *)NLMSG_DATA(request))->idiag_ext, 0x52);
+	assert_int_equal(((struct inet_diag_req *)NLMSG_DATA(request))->idiag_states, 0xfff);
 	assert_int_equal(request_last(last, sizeof(last)), sizeof(struct nlmsghdr) + sizeof(struct inet_diag_req));
 	assert_memory_equal(last, request, sizeof(struct nlmsghdr) + sizeof(struct inet_diag_req));
 	assert_int_equal(recv(fake.kernel, request, sizeof(request), MSG_DONTWAIT), -1);
@@ -125,7 +127,7 @@ start(void **state)
 	void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	(void)state;
-	if (page == MAP_FAILED || request_pin(page, 0xfff) == -1 ||
+	if (page == MAP_FAILED || request_pin(page, 0xfff, 0x52) == -1 ||
 	    socketpair(AF_UNIX, SOCK_DGRAM, 0, ends) == -1)
 		return -1;
 	fake.kernel = fcntl(ends[1], F_DUPFD, 64);
