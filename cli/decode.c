@@ -350,15 +350,15 @@ decode_main(int argc, char **argv)
 	int code;
 
 	code = decode_parse(&options, argc, argv);
-	if (code != -1)
-		return code;
-	if (input_open(&decode.in, options.file) == -1)
-		return EXIT_CODE_DATA;
-	decode.in.wait = decode_wait;
-	decode.in.context = &decode;
-	decode.input = options.input;
-	code = decode_run(&decode);
-	input_close(&decode.in);
+	if (code == -1 && input_open(&decode.in, options.file) == -1)
+		code = EXIT_CODE_DATA;
+	if (code == -1) {
+		decode.in.wait = decode_wait;
+		decode.in.context = &decode;
+		decode.input = options.input;
+		code = decode_run(&decode);
+		input_close(&decode.in);
+	}
 	output_close(&output);
 	return code;
 }

@@ -5,6 +5,7 @@
 #include "cli/capture.h"
 #include "cli/decode.h"
 #include "cli/ns.h"
+#include "cli/replay.h"
 #include "cli/run.h"
 #include "common/exit.h"
 #include "common/log.h"
@@ -20,6 +21,7 @@ static const struct {
 	{ "ns", ns_main, "list the network namespaces" },
 	{ "decode", decode_main, "print a file of records in another format" },
 	{ "capture", capture_main, "write the kernel's answers about sockets as a pcap" },
+	{ "replay", replay_main, "print the sockets of such a capture in any format" },
 };
 
 enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };
