@@ -194,7 +194,8 @@ pcap_begin_section(struct pcap_reader *reader)
 }
 
 static void
-pcap_set_option(const struct pcap_reader *reader, struct pcap_interface *interface, unsigned int option, const uint8_t *value, size_t length)
+pcap_set_option(const struct pcap_reader *reader, struct pcap_interface *interface, unsigned int option, const uint8_t *value,
+    size_t length)
 {
 	if (option == PCAP_OPTION_RESOLUTION && length == 1)
 		interface->resolution = *value;

@@ -35,6 +35,7 @@
 #include "common/varint.h"
 #include "common/version.h"
 #include "shipper/check.h"
+#include "shipper/metrics.h"
 #include "shipper/stamp.h"
 
 /* A batch is as large as the shipper's at most. */
@@ -270,21 +271,34 @@ replay_say(const struct replay *replay, const char *title, enum replay_book firs
 static void
 replay_say_attributes(const struct replay *replay)
 {
-	const uint64_t *unknown = replay->counters.unknown_attributes;
-	const size_t kinds = sizeof(replay->counters.unknown_attributes) / sizeof(unknown[0]);
+	const struct counters *counters = &replay->counters;
+	const uint64_t *unknown = counters->unknown_attributes[0];
 	struct buffer line = { 0 };
 
-	for (size_t kind = 0; kind < kinds; kind++)
-		if (unknown[kind] > 0)
-			buffer_printf(&line, "%skind %zu%s: %" PRIu64, line.length > 0 ? ", " : "", kind,
-			    kind == kinds - 1 ? " or higher" : "", unknown[kind]);
+	for (size_t i = 0; i < sizeof(counters->unknown_attributes) / sizeof(unknown[0]); i++)
+		if (unknown[i] > 0)
+			buffer_printf(&line, "%s%s: %" PRIu64, line.length > 0 ? ", " : "", metrics_attribute(i), unknown[i]);
 	if (line.length > 0)
-		log_info("%s: unknown attributes: %.*s", replay->in.name, (int)line.length, (const char *)line.bytes);
-	if (replay->counters.short_attributes > 0)
-		log_info("%s: attributes too short to be decoded: %" PRIu64, replay->in.name, replay->counters.short_attributes);
-	if (replay->counters.md5_keys > 0)
-		log_info("%s: TCP-MD5 keys left out: %" PRIu64, replay->in.name, replay->counters.md5_keys);
+		log_info("%s: attributes of unknown kinds: %.*s", replay->in.name, (int)line.length, (const char *)line.bytes);
 	buffer_free(&line);
+}
+
+static void
+replay_say_counters(const struct replay *replay)
+{
+	const struct {
+		const char	*what;
+		uint64_t	 count;
+	} told[] = {
+		{ "attributes too short to be decoded", replay->counters.short_attributes },
+		{ "attributes with more in them than is known", replay->counters.long_attributes },
+		{ "bytes of tcp_info for which a record has no room", replay->counters.cut_bytes },
+		{ "TCP-MD5 keys left out", replay->counters.md5_keys },
+	};
+
+	for (size_t i = 0; i < sizeof(told) / sizeof(told[0]); i++)
+		if (told[i].count > 0)
+			log_info("%s: %s: %" PRIu64, replay->in.name, told[i].what, told[i].count);
 }
 
 static void
@@ -295,6 +309,7 @@ replay_summary(const struct replay *replay)
 	replay_say(replay, "skipped", REPLAY_RECORDS + 1, REPLAY_SKIPPED_LAST);
 	replay_say(replay, "not decoded", REPLAY_SKIPPED_LAST + 1, REPLAY_BOOKS - 1);
 	replay_say_attributes(replay);
+	replay_say_counters(replay);
 }
 
 static bool

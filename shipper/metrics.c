@@ -13,8 +13,7 @@
 
 #define METRICS_SIZE(source, member)	(sizeof(((struct metrics *)NULL)->source.member) / sizeof(uint64_t))
 
-/* The label's value of an unknown attribute: "23", and "tls-8" of one that stands in another. */
-static const char *
+const char *
 metrics_attribute(size_t index)
 {
 	static const char *const nests[RECORD_NESTS] = {

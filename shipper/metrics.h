@@ -41,6 +41,11 @@ struct metrics_row {
 extern const struct metrics_row metrics_rows[];
 extern const size_t metrics_nrows;
 
+/*
+ * An unknown attribute by its index in counters: "23", "tls-8" of one that
+ * stands in another, "31+" of the last; till it is called again.
+ */
+const char *metrics_attribute(size_t index);
 /* Appends all of them in Prometheus' text format 0.0.4. */
 void	 metrics_write(const struct metrics *, struct buffer *out);
 /* Appends text as it may stand in a label's value, between quotes. */

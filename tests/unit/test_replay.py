@@ -276,7 +276,7 @@ def test_attributes_that_are_not_decoded_are_told():
     data = pcap(cooked(socket(attribute(20, b"x"), attribute(26, b""), attribute(26, b"more"), attribute(300, b"x"), attribute(MEMINFO, b"abc"))))
     finished = run(data, "--format", "jsonl")
     assert len(finished.stdout.splitlines()) == 1
-    assert "unknown attributes: kind 20: 1, kind 26: 2, kind 31 or higher: 1\n" in finished.stderr
+    assert "attributes of unknown kinds: 20: 1, 26: 2, 31+: 1\n" in finished.stderr
     assert "attributes too short to be decoded: 1\n" in finished.stderr
 
 
