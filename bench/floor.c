@@ -1,98 +1,205 @@
 /*
  * floor: the least that any reader must pay.  One walk over both families
  * (the legacy request), every extension, received 32 KiB at a time and thrown
- * away; run inside the namespace.
+ * away; in the namespace that it is started in, or in those of the files.
  *
- *	floor [WALKS]
+ *	floor [-2] [-b BYTES] [-r READERS] [-w WALKS] [FILE...]
  *
- * Prints the sockets of a walk and the CPU time (user and system) of one, in
- * nanoseconds.
+ *	-2	two walks instead, AF_INET and AF_INET6, as most readers do it
+ *	-b	bytes of the buffer
+ *	-r	so many threads that all receive on the one socket
+ *	-w	so many passes over all namespaces are measured (after one that is not)
+ *
+ * Prints the sockets of a pass, and the nanoseconds of user, system and wall
+ * time that one took.
  */
-#include <sys/resource.h>
-#include <sys/socket.h>
-
-#include <err.h>
 #include <errno.h>
-#include <linux/inet_diag.h>
-#include <linux/netlink.h>
-#include <linux/sock_diag.h>
-#include <stdint.h>
-#include <stdio.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <semaphore.h>
+#include <stdatomic.h>
 #include <stdlib.h>
-#include <string.h>
+#include <unistd.h>
 
-enum { BUFFER = 32 * 1024, STATES = 0xfff, EXTENSIONS = 0xff };
+#include "bench/dump.h"
 
-static void
-ask(int fd, uint32_t sequence)
+enum { READERS_MAX = 64 };
+
+static struct {
+	bool		 two;
+	size_t		 buffer;
+	unsigned int	 readers;
+	unsigned long	 walks;
+	int		*sockets;	/* one in each namespace */
+	unsigned int	 namespaces;
+	sem_t		 done;		/* several readers: one of them saw the end */
+	_Atomic unsigned long counted;
+} options = { .buffer = DUMP_BUFFER, .walks = 1 };
+
+static ssize_t
+receive(int fd, void *buffer)
 {
-	struct {
-		struct nlmsghdr		header;
-		struct inet_diag_req	request;
-	} ask = { 0 };
+	ssize_t length;
 
-	ask.header.nlmsg_len = sizeof(ask);
-	ask.header.nlmsg_type = TCPDIAG_GETSOCK;
-	ask.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
-	ask.header.nlmsg_seq = sequence;
-	ask.request.idiag_family = AF_INET;
-	ask.request.idiag_ext = EXTENSIONS;
-	ask.request.idiag_states = STATES;
-	if (send(fd, &ask, sizeof(ask), 0) != (ssize_t)sizeof(ask))
-		err(1, "send");
+	do
+		length = recv(fd, buffer, options.buffer, MSG_TRUNC);
+	while (length == -1 && errno == EINTR);
+	if (length == -1)
+		err(1, "recv");
+	if ((size_t)length > options.buffer)
+		errx(1, "a datagram of %zd bytes does not go into the buffer", length);
+	return length;
 }
 
-/* Counts the messages only: what they say is not looked at. */
 static unsigned long
-walk(int fd, uint32_t sequence)
+drain(int fd)
 {
-	static _Alignas(NLMSG_ALIGNTO) char buffer[BUFFER];
+	static void *buffer;
 	unsigned long sockets = 0;
 
-	ask(fd, sequence);
-	for (;;) {
-		ssize_t length = recv(fd, buffer, sizeof(buffer), 0);
-		struct nlmsghdr *message = (struct nlmsghdr *)buffer;
+	if (buffer == NULL && (buffer = malloc(options.buffer)) == NULL)
+		err(1, "malloc");
+	while (!dump_count(buffer, receive(fd, buffer), &sockets))
+		;
+	return sockets;
+}
 
-		if (length == -1)
-			err(1, "recv");
-		for (; NLMSG_OK(message, length); message = NLMSG_NEXT(message, length)) {
-			if (message->nlmsg_type == NLMSG_DONE)
-				return sockets;
-			if (message->nlmsg_type == NLMSG_ERROR)
-				errx(1, "the kernel refuses the dump");
-			sockets++;
-		}
+/* One of several; the first walk finds them all in recv. */
+static void *
+reader(void *argument)
+{
+	int fd = *(int *)argument;
+	void *buffer = malloc(options.buffer);
+
+	if (buffer == NULL)
+		err(1, "malloc");
+	for (;;) {
+		unsigned long sockets = 0;
+		bool end = dump_count(buffer, receive(fd, buffer), &sockets);
+
+		atomic_fetch_add(&options.counted, sockets);
+		if (end)
+			sem_post(&options.done);
 	}
 }
 
-static uint64_t
-cpu(void)
+static void
+start_readers(void)
 {
-	struct rusage used;
+	pthread_t thread;
 
-	getrusage(RUSAGE_SELF, &used);
-	return (uint64_t)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1000000000 +
-	    (uint64_t)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) * 1000;
+	sem_init(&options.done, 0, 0);
+	for (unsigned int i = 0; i < options.readers; i++)
+		if (pthread_create(&thread, NULL, reader, &options.sockets[0]) != 0)
+			errx(1, "pthread_create");
+}
+
+/* A reader that is slower than the one that sees the end is not waited for: its count shows in the next walk. */
+static unsigned long
+walk_by_readers(int fd)
+{
+	unsigned long before = atomic_load(&options.counted);
+
+	dump_ask(fd);
+	while (sem_wait(&options.done) == -1)
+		;
+	return atomic_load(&options.counted) - before;
+}
+
+static unsigned long
+walk(int fd)
+{
+	unsigned long sockets;
+
+	if (options.readers > 0)
+		return walk_by_readers(fd);
+	if (!options.two) {
+		dump_ask(fd);
+		return drain(fd);
+	}
+	dump_ask_family(fd, AF_INET);
+	sockets = drain(fd);
+	dump_ask_family(fd, AF_INET6);
+	return sockets + drain(fd);
+}
+
+static unsigned long
+pass(void)
+{
+	unsigned long sockets = 0;
+
+	for (unsigned int i = 0; i < options.namespaces; i++)
+		sockets += walk(options.sockets[i]);
+	return sockets;
+}
+
+/* A socket stays in the namespace in which it was opened. */
+static int
+open_in(const char *file)
+{
+	int fd = open(file, O_RDONLY | O_CLOEXEC);
+
+	if (fd == -1 || setns(fd, CLONE_NEWNET) == -1)
+		err(1, "%s", file);
+	close(fd);
+	return dump_open();
+}
+
+static void
+open_sockets(char **files, int count)
+{
+	options.namespaces = count > 0 ? (unsigned int)count : 1;
+	options.sockets = calloc(options.namespaces, sizeof(*options.sockets));
+	if (options.sockets == NULL)
+		err(1, "calloc");
+	if (count == 0)
+		options.sockets[0] = dump_open();
+	for (int i = 0; i < count; i++)
+		options.sockets[i] = open_in(files[i]);
+}
+
+static void
+parse(int argc, char **argv)
+{
+	int letter;
+
+	while ((letter = getopt(argc, argv, "2b:r:w:")) != -1)
+		switch (letter) {
+		case '2':
+			options.two = true;
+			break;
+		case 'b':
+			options.buffer = strtoul(optarg, NULL, 10);
+			break;
+		case 'r':
+			options.readers = (unsigned int)strtoul(optarg, NULL, 10);
+			break;
+		case 'w':
+			options.walks = strtoul(optarg, NULL, 10);
+			break;
+		default:
+			exit(64);
+		}
+	if (options.walks == 0 || options.buffer == 0 || options.readers > READERS_MAX ||
+	    (options.readers > 0 && (options.two || argc - optind > 1)))
+		errx(64, "usage: floor [-2] [-b BYTES] [-r READERS] [-w WALKS] [FILE...]");
 }
 
 int
 main(int argc, char **argv)
 {
-	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
-	unsigned long walks = argc > 1 ? strtoul(argv[1], NULL, 10) : 1, sockets;
-	uint64_t start;
+	struct dump_cost start;
+	unsigned long sockets = 0;
 
-	if (fd == -1)
-		err(1, "socket");
-	if (walks == 0)
-		errx(1, "usage: floor [WALKS]");
-	/* The first warms up, and is not counted. */
-	sockets = walk(fd, 1);
-	start = cpu();
-	for (unsigned long i = 0; i < walks; i++)
-		if (walk(fd, (uint32_t)i + 2) != sockets)
-			errx(1, "the sockets change while they are measured");
-	printf("%lu %llu\n", sockets, (unsigned long long)((cpu() - start) / walks));
+	parse(argc, argv);
+	open_sockets(argv + optind, argc - optind);
+	if (options.readers > 0)
+		start_readers();
+	pass();
+	start = dump_clock();
+	for (unsigned long i = 0; i < options.walks; i++)
+		sockets += pass();
+	dump_report(sockets / options.walks, options.walks, start);
 	return 0;
 }

@@ -6,18 +6,20 @@
  *	holder [-blt] [-u | -j FILE] KIND[:KEY=VALUE[,KEY=VALUE]...] ...
  *
  *	-u	in a new network namespace
- *	-j FILE	in the namespace of this file
+ *	-j FILE	in the namespace of this file; given again, in each of them
  *	-t	all in a second thread; the first stays where it was
  *	-b	goes back where it was when the sockets are made
  *	-l	brings the loopback device up first
  *
  *	KIND	established, listen, bound, time-wait, close-wait, syn-sent
  *	KEY	count, family (4, 6, mapped), port (of the listener), cc, mark,
- *		tos, tclass, bytes (client to server), uid, md5 (a key)
+ *		tos, tclass, bytes (client to server), uid, md5 (a key),
+ *		replace (of established: milliseconds after which one connection
+ *		is closed and another one made, again and again)
  *
- * A process may have few descriptors, so kinds are split into jobs, and each
- * job has a process of its own (but not with -t: a fork would have the
- * thread's namespace as its main one).
+ * A process may have few descriptors, so kinds are split into jobs, and a
+ * process has as many jobs as go into it (but not with -t: a fork would have
+ * the thread's namespace as its main one).
  */
 #include <sys/fsuid.h>
 #include <sys/ioctl.h>
@@ -31,22 +33,25 @@
 #include <linux/tcp.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { JOB_CONNECTIONS = 5000, JOBS_MAX = 256 };
+enum { PROCESS_CONNECTIONS = 5000, JOBS_MAX = 8192, NAMESPACES_MAX = 4096, REPLACEMENTS_MAX = 8192 };
 
 enum family { FAMILY_4, FAMILY_6, FAMILY_MAPPED };
 
 struct spec {
 	const struct kind *kind;
 	unsigned int	 count;
-	unsigned int	 number;	/* of the job: its own loopback address */
+	unsigned int	 number;	/* of the job in its namespace: its own loopback address */
 	enum family	 family;
 	unsigned int	 port;
 	const char	*cc;
@@ -55,6 +60,7 @@ struct spec {
 	int		 tclass;
 	unsigned int	 bytes;
 	unsigned int	 uid;
+	unsigned int	 replace;	/* ms; 0: never */
 	const char	*md5;
 };
 
@@ -64,17 +70,39 @@ struct kind {
 	bool		 fds;		/* each takes descriptors: split it */
 };
 
+struct job {
+	struct spec	 spec;
+	const char	*join;		/* NULL: the process is there */
+};
+
 struct holder {
-	struct spec	 jobs[JOBS_MAX];
+	struct spec	 specs[JOBS_MAX];
+	unsigned int	 nspecs;
+	struct job	 jobs[JOBS_MAX];
 	unsigned int	 njobs;
-	const char	*join;
+	const char	*joins[NAMESPACES_MAX];
+	unsigned int	 njoins;
 	bool		 unshare;
 	bool		 thread;
 	bool		 back;
 	bool		 lo;
 	int		 life;		/* ends when the first process does */
-	int		 ready;		/* a byte for each job */
+	int		 ready;		/* a byte for each process */
 };
+
+/* The connections of a job that are replaced one after the other. */
+struct replacement {
+	struct spec	 spec;
+	int		 netns, listener;
+	struct pair {
+		int	 client, server;
+	}		*pairs;
+	unsigned int	 next;
+	uint64_t	 due;		/* ms */
+};
+
+static struct replacement replacements[REPLACEMENTS_MAX];
+static unsigned int nreplacements;
 
 union address {
 	struct sockaddr		any;
@@ -220,14 +248,76 @@ open_pair(const struct spec *spec, int listener, int *client, int *server)
 	send_bytes(*client, *server, spec->bytes);
 }
 
+static uint64_t
+now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* Spread, so that jobs do not replace all at the same moment. */
+static void
+remember(const struct spec *spec, int listener, struct pair *pairs)
+{
+	struct replacement *r = &replacements[nreplacements];
+
+	if (nreplacements++ == REPLACEMENTS_MAX)
+		errx(1, "more than %d jobs that replace", REPLACEMENTS_MAX);
+	r->spec = *spec;
+	r->listener = listener;
+	r->pairs = pairs;
+	r->due = now_ms() + (uint64_t)rand() % spec->replace;
+	if ((r->netns = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC)) == -1)
+		err(1, "/proc/thread-self/ns/net");
+}
+
 static void
 make_established(const struct spec *spec)
 {
 	struct spec s = *spec;
-	int client, server, listener = open_listener(&s, 16);
+	int listener = open_listener(&s, 16);
+	struct pair *pairs = calloc(s.count, sizeof(*pairs));
 
+	if (pairs == NULL)
+		err(1, "calloc");
 	for (unsigned int i = 0; i < s.count; i++)
-		open_pair(&s, listener, &client, &server);
+		open_pair(&s, listener, &pairs[i].client, &pairs[i].server);
+	if (s.replace != 0 && s.count > 0)
+		remember(&s, listener, pairs);
+	else
+		free(pairs);
+}
+
+/* The client closes first: it leaves a TIME_WAIT. */
+static void
+replace_one(struct replacement *r)
+{
+	struct pair *pair = &r->pairs[r->next];
+
+	if (setns(r->netns, CLONE_NEWNET) == -1)
+		err(1, "setns");
+	close(pair->client);
+	close(pair->server);
+	open_pair(&r->spec, r->listener, &pair->client, &pair->server);
+	r->next = (r->next + 1) % r->spec.count;
+	r->due += r->spec.replace;
+}
+
+/* Milliseconds until the next one, or -1. */
+static int
+replace_due(void)
+{
+	uint64_t now = now_ms(), next = UINT64_MAX;
+
+	for (unsigned int i = 0; i < nreplacements; i++) {
+		if (replacements[i].due <= now)
+			replace_one(&replacements[i]);
+		if (replacements[i].due < next)
+			next = replacements[i].due;
+	}
+	return next == UINT64_MAX ? -1 : next <= now ? 0 : (int)(next - now);
 }
 
 static void
@@ -313,7 +403,7 @@ parse_key(struct spec *spec, const char *key, const char *value)
 {
 	const struct { const char *name; unsigned int *number; } numbers[] = {
 		{ "count", &spec->count }, { "port", &spec->port }, { "mark", &spec->mark },
-		{ "bytes", &spec->bytes }, { "uid", &spec->uid },
+		{ "bytes", &spec->bytes }, { "uid", &spec->uid }, { "replace", &spec->replace },
 		{ "tos", (unsigned int *)&spec->tos }, { "tclass", (unsigned int *)&spec->tclass },
 	};
 
@@ -354,17 +444,34 @@ parse_spec(char *text)
 }
 
 static void
-add_jobs(struct holder *h, struct spec spec)
+add_jobs(struct holder *h, const struct spec *spec, const char *file, unsigned int *number)
 {
-	unsigned int left = spec.count;
+	unsigned int left = spec->count;
 
 	while (left > 0) {
-		if (h->njobs == JOBS_MAX)
+		struct job *job = &h->jobs[h->njobs];
+
+		if (h->njobs++ == JOBS_MAX)
 			errx(1, "more than %d jobs", JOBS_MAX);
-		spec.count = !spec.kind->fds || left < JOB_CONNECTIONS ? left : JOB_CONNECTIONS;
-		spec.number = h->njobs;
-		h->jobs[h->njobs++] = spec;
-		left -= spec.count;
+		job->spec = *spec;
+		job->join = file;
+		job->spec.count = !spec->kind->fds || left < PROCESS_CONNECTIONS ? left : PROCESS_CONNECTIONS;
+		job->spec.number = (*number)++;
+		left -= job->spec.count;
+	}
+}
+
+/* One namespace is entered by all; of several, each job enters its own. */
+static void
+make_jobs(struct holder *h)
+{
+	unsigned int namespaces = h->njoins > 1 ? h->njoins : 1;
+
+	for (unsigned int n = 0; n < namespaces; n++) {
+		unsigned int number = 0;
+
+		for (unsigned int i = 0; i < h->nspecs; i++)
+			add_jobs(h, &h->specs[i], h->njoins > 1 ? h->joins[n] : NULL, &number);
 	}
 }
 
@@ -395,26 +502,53 @@ join(const char *file)
 static void
 enter(const struct holder *h)
 {
-	if (h->join != NULL)
-		join(h->join);
+	if (h->njoins == 1)
+		join(h->joins[0]);
 	if (h->unshare && unshare(CLONE_NEWNET) == -1)
 		err(1, "unshare");
 	if (h->lo)
 		bring_up_loopback();
 }
 
-/* Makes the sockets of a job and holds them as long as the first process lives. */
 static void
-run_job(const struct holder *h, const struct spec *job, int home)
+make(const struct holder *h, const struct job *job)
 {
+	if (job->join != NULL) {
+		join(job->join);
+		if (h->lo)
+			bring_up_loopback();
+	}
+	job->spec.kind->make(&job->spec);
+}
+
+/* How many of these jobs go into one process; at least one. */
+static unsigned int
+fit(const struct job *jobs, unsigned int njobs)
+{
+	unsigned int n, sum = 0;
+
+	for (n = 0; n < njobs; n++) {
+		sum += jobs[n].spec.kind->fds ? jobs[n].spec.count : 1;
+		if (n > 0 && sum > PROCESS_CONNECTIONS)
+			break;
+	}
+	return n;
+}
+
+/* Makes the sockets of some jobs and holds them as long as the first process lives. */
+static void
+run_jobs(const struct holder *h, const struct job *jobs, unsigned int njobs, int home)
+{
+	struct pollfd life = { .fd = h->life, .events = POLLIN };
 	char byte = 0;
 
-	job->kind->make(job);
+	for (unsigned int i = 0; i < njobs; i++)
+		make(h, &jobs[i]);
 	if (h->back && setns(home, CLONE_NEWNET) == -1)
 		err(1, "setns");
 	if (write(h->ready, &byte, 1) != 1)
 		err(1, "write");
-	while (read(h->life, &byte, 1) > 0)
+	while (poll(&life, 1, replace_due()) == 0)
 		;
 	_exit(0);
 }
@@ -422,6 +556,7 @@ run_job(const struct holder *h, const struct spec *job, int home)
 static void
 fork_jobs(struct holder *h, int home)
 {
+	unsigned int processes = 0, n;
 	int life[2], ready[2];
 	char byte;
 
@@ -429,16 +564,18 @@ fork_jobs(struct holder *h, int home)
 		err(1, "pipe");
 	h->life = life[0];
 	h->ready = ready[1];
-	for (unsigned int i = 0; i < h->njobs; i++)
+	for (unsigned int i = 0; i < h->njobs; i += n, processes++) {
+		n = fit(&h->jobs[i], h->njobs - i);
 		switch (fork()) {
 		case -1:
 			err(1, "fork");
 		case 0:
 			close(life[1]);
-			run_job(h, &h->jobs[i], home);
+			run_jobs(h, &h->jobs[i], n, home);
 		}
+	}
 	close(ready[1]);
-	for (unsigned int i = 0; i < h->njobs; i++)
+	for (unsigned int i = 0; i < processes; i++)
 		if (read(ready[0], &byte, 1) != 1)
 			errx(1, "a job has failed");
 	if (h->back && setns(home, CLONE_NEWNET) == -1)
@@ -463,7 +600,7 @@ thread_main(void *argument)
 
 	enter(h);
 	for (unsigned int i = 0; i < h->njobs; i++)
-		h->jobs[i].kind->make(&h->jobs[i]);
+		make(h, &h->jobs[i]);
 	hold();
 	return NULL;
 }
@@ -500,13 +637,19 @@ parse(struct holder *h, int argc, char **argv)
 			h->thread = true;
 			break;
 		case 'j':
-			h->join = optarg;
+			if (h->njoins == NAMESPACES_MAX)
+				errx(1, "more than %d namespaces", NAMESPACES_MAX);
+			h->joins[h->njoins++] = optarg;
 			break;
 		default:
 			exit(1);
 		}
-	for (; optind < argc; optind++)
-		add_jobs(h, parse_spec(argv[optind]));
+	for (; optind < argc; optind++) {
+		if (h->nspecs == JOBS_MAX)
+			errx(1, "more than %d kinds", JOBS_MAX);
+		h->specs[h->nspecs++] = parse_spec(argv[optind]);
+	}
+	make_jobs(h);
 }
 
 int
