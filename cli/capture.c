@@ -201,7 +201,7 @@ capture_child(int netns, const char *name)
 	capture_enter(netns);
 	capture_confine();
 	capture.start = clock_real();
-	capture.shared->outcome = walk_once(&handler, clock_monotonic() + deadline);
+	capture.shared->outcome = walk_once(REQUEST_WALK, &handler, clock_monotonic() + deadline);
 	capture_request();
 	capture_flush();
 	_exit(EXIT_CODE_OK);

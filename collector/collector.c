@@ -15,7 +15,7 @@ collector_main(const struct collector_start *start)
 	title_set("tcpdiag: collector %s", start->name);
 	attributes_choose(start->attributes);
 	setup_confine(start);
-	snapshot_init(start->ring, start->states);
+	snapshot_init(start);
 	report_ready();
 	for (;;) {
 		report_wait_order(&order);

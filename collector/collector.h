@@ -15,6 +15,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "common/record.h"
+
 struct ring_producer;
 struct sock_fprog;
 
@@ -26,7 +28,7 @@ struct collector_start {
 	int			 control;	/* to the namespacer: protocol.h */
 	int			 doorbell;	/* to the shipper: bytes without meaning */
 	struct ring_producer	*ring;		/* mapped; no descriptor of it is kept */
-	void			*pinned;	/* a private page; its start is SANDBOX_PINNED_MESSAGE */
+	void			*pinned;	/* a private page for the requests; the filter knows its address */
 	const struct sock_fprog	*filter;
 	pid_t			 parent;
 	uid_t			 uid;
@@ -34,7 +36,11 @@ struct collector_start {
 	bool			 net_admin;	/* keep CAP_NET_ADMIN */
 	uint32_t		 states;	/* 1 << TCP state: what to ask for */
 	uint64_t		 attributes;	/* bits of enum record_source: what to read of each socket */
+	enum record_way		 way;		/* the one to take; unspecified: the cheapest */
 };
+
+/* The messages that it may send stand at the start of the pinned page, so far apart. */
+enum { COLLECTOR_PINNED = 6, COLLECTOR_PINNED_STRIDE = 64 };
 
 /* The collector's fixed descriptors, once it is confined. */
 enum collector_fd {

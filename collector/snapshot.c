@@ -1,30 +1,21 @@
 /* A snapshot. */
-#include <sys/socket.h>
-
-#include <errno.h>
-#include <linux/inet_diag.h>
-#include <poll.h>
-#include <unistd.h>
-
 #include <libmnl/libmnl.h>
 
+#include "collector/choice.h"
 #include "collector/collector.h"
-#include "collector/encode.h"
-#include "collector/report.h"
+#include "collector/known.h"
+#include "collector/publish.h"
 #include "collector/snapshot.h"
 #include "collector/sockstat.h"
+#include "collector/targeted.h"
 #include "collector/walk.h"
 #include "common/clock.h"
-#include "common/exit.h"
-#include "common/ring.h"
 
 enum {
-	SNAPSHOT_ATTEMPTS = 3,
+	SNAPSHOT_WALKS = 3,	/* of one snapshot */
 	/* SYN_RECV is none of them, but needs a listener, which is; BOUND_INACTIVE is none. */
 	SNAPSHOT_COUNTED_STATES = 0xfff,
 	SNAPSHOT_WINDOW = 128,	/* cookies of a datagram that are remembered */
-	SNAPSHOT_ROOM = RING_PREFIX_MAX + ENCODE_SOCKET_MAX,
-	SNAPSHOT_END_ROOM = RING_PREFIX_MAX + ENCODE_END_MAX,
 };
 
 /*
@@ -38,92 +29,47 @@ struct snapshot_seen {
 };
 
 static struct {
-	struct ring_producer	*ring;
 	struct counters		*counters;
 	struct attributes	 found;
-	uint64_t		 sequence;	/* of the last record */
-	bool			 uncounted;	/* states are asked for that sockstat does not count */
+	bool			 skips;		/* nothing counted means that nothing is asked for */
+	bool			 learns;	/* what a walk finds is worth knowing */
 
 	/* of the snapshot that is being taken */
 	struct encode_metadata	 metadata;
 	struct encode_end	 end;
 	uint64_t		 deadline;
-	uint64_t		 bytes;
-	bool			 late;		/* the deadline passed while it waited */
-	bool			 waited;	/* the namespacer knows */
 	struct snapshot_seen	 seen[2];
 	unsigned int		 now;		/* which of them is this datagram's */
 } snapshot;
 
 void
-snapshot_init(struct ring_producer *ring, uint32_t states)
+snapshot_init(const struct collector_start *start)
 {
-	_Static_assert(sizeof(struct counters) <= RING_COUNTERS_SIZE, "the counters fit in their page");
+	/* Counts prove nothing if there may be what they leave out, or if not all in them is asked for. */
+	bool counted = (start->states & ~SNAPSHOT_COUNTED_STATES) == 0;
+	bool provable = start->states == SNAPSHOT_COUNTED_STATES;
 
-	snapshot.ring = ring;
-	snapshot.uncounted = (states & ~SNAPSHOT_COUNTED_STATES) != 0;
-	snapshot.counters = ring_counters(ring);
+	snapshot.counters = publish_init(start->ring);
+	snapshot.skips = counted && start->way != RECORD_WAY_WALK;
+	snapshot.learns = provable && start->way != RECORD_WAY_WALK;
+	choice_init(start->way, provable, start->inode);
 }
 
-static void
-snapshot_publish(void)
+static uint64_t
+snapshot_clock(void)
 {
-	if (ring_publish(snapshot.ring))
-		report_ring_doorbell();
+	return clock_read(CLOCK_THREAD_CPUTIME_ID);
 }
 
-/* Waits until the shipper made room, or the deadline has passed. */
-static void
-snapshot_wait(size_t need)
-{
-	snapshot_publish();
-	snapshot.counters->waits++;
-	if (!snapshot.waited)
-		report_waiting();
-	snapshot.waited = true;
-	while (ring_start_waiting(snapshot.ring, need) && !snapshot.late)
-		snapshot.late = !report_wait_doorbell(snapshot.deadline);
-	ring_stop_waiting(snapshot.ring);
-}
-
-/*
- * A place for need bytes, or NULL when the snapshot had to give up.  Sockets
- * ask for room for a snapshot_end besides, so that it can still say so then.
- */
-static uint8_t *
-snapshot_reserve(size_t need)
-{
-	uint8_t *place;
-
-	for (;;) {
-		switch (ring_reserve(snapshot.ring, need, &place)) {
-		case RING_OK:
-			return place;
-		case RING_FULL:
-			if (snapshot.late)
-				return NULL;
-			snapshot_wait(need);
-			break;
-		default:
-			_exit(EXIT_CODE_PEER);
-		}
-	}
-}
-
-static void
-snapshot_commit(size_t length)
-{
-	ring_commit(snapshot.ring, length);
-	snapshot.bytes += length;
-}
+/* --- what comes from the kernel ---------------------------------------- */
 
 /* Remembers the socket; counts it if the datagram before had it already. */
 static void
-snapshot_remember(uint64_t cookie)
+snapshot_remember(const struct inet_diag_msg *socket)
 {
 	const struct snapshot_seen *before = &snapshot.seen[!snapshot.now];
 	struct snapshot_seen *now = &snapshot.seen[snapshot.now];
-	uint64_t twice = 0;
+	uint64_t cookie = known_cookie(&socket->id), twice = 0;
 
 	for (size_t i = 0; i < before->count; i++)
 		twice |= before->cookies[i] == cookie;
@@ -131,37 +77,42 @@ snapshot_remember(uint64_t cookie)
 	snapshot.counters->repeated += twice;
 	if (now->count < SNAPSHOT_WINDOW)
 		now->cookies[now->count++] = cookie;
+	if (snapshot.learns)
+		known_add(socket);
 }
 
 static void
-snapshot_drop(enum counters_drop reason)
+snapshot_drop(enum counters_drop reason, uint64_t count)
 {
-	snapshot.counters->dropped[reason]++;
-	snapshot.end.dropped++;
+	snapshot.counters->dropped[reason] += count;
+	snapshot.end.dropped += count;
 }
 
 static bool
 snapshot_socket(void *context, struct nlmsghdr *message)
 {
-	const struct inet_diag_msg *socket = mnl_nlmsg_get_payload(message);
-	uint8_t *place;
-
 	(void)context;
 	snapshot.counters->read++;
 	if (!attributes_find(&snapshot.found, message, snapshot.counters)) {
-		snapshot_drop(COUNTERS_DROP_MALFORMED);
+		snapshot_drop(COUNTERS_DROP_MALFORMED, 1);
 		return false;
 	}
-	if ((place = snapshot_reserve(SNAPSHOT_ROOM + SNAPSHOT_END_ROOM)) == NULL) {
-		snapshot_drop(COUNTERS_DROP_DEADLINE);
+	snapshot.metadata.counter++;
+	if (publish_socket(&snapshot.metadata, &snapshot.found)) {
+		snapshot.end.published++;
 		return true;
 	}
-	snapshot_remember(socket->id.idiag_cookie[0] | (uint64_t)socket->id.idiag_cookie[1] << 32);
-	snapshot.metadata.sequence = ++snapshot.sequence;
-	snapshot.metadata.counter++;
-	snapshot_commit(encode_socket(place, &snapshot.metadata, &snapshot.found));
-	snapshot.counters->encoded++;
-	snapshot.end.published++;
+	snapshot.metadata.counter--;
+	snapshot_drop(COUNTERS_DROP_DEADLINE, 1);
+	return true;
+}
+
+static bool
+snapshot_walked_socket(void *context, struct nlmsghdr *message)
+{
+	if (!snapshot_socket(context, message))
+		return false;
+	snapshot_remember(mnl_nlmsg_get_payload(message));
 	return true;
 }
 
@@ -171,7 +122,7 @@ snapshot_datagram(void *context, void *bytes, size_t length)
 	(void)context;
 	(void)bytes;
 	(void)length;
-	snapshot_publish();
+	publish_show();
 	snapshot.now = !snapshot.now;
 	snapshot.seen[snapshot.now].count = 0;
 }
@@ -181,63 +132,106 @@ snapshot_abandoned(void *context)
 {
 	(void)context;
 	snapshot.counters->read++;
-	snapshot_drop(COUNTERS_DROP_ABANDONED);
+	snapshot_drop(COUNTERS_DROP_ABANDONED, 1);
+}
+
+/* --- the ways ---------------------------------------------------------- */
+
+static void
+snapshot_begin_attempt(enum record_way way)
+{
+	snapshot.end.way = way;
+	snapshot.end.published = snapshot.end.dropped = snapshot.end.repeated = 0;
+	snapshot.metadata.counter = 0;
+	snapshot.metadata.attempt++;
+	snapshot.counters->attempts++;
 }
 
 static enum record_outcome
 snapshot_walk(void)
 {
 	static const struct walk_handler handler = {
-		.socket = snapshot_socket,
+		.socket = snapshot_walked_socket,
 		.datagram = snapshot_datagram,
 		.abandoned = snapshot_abandoned,
 	};
+	uint64_t start = snapshot_clock();
 	enum record_outcome outcome;
 
-	snapshot.end.published = snapshot.end.dropped = snapshot.end.repeated = 0;
+	snapshot_begin_attempt(RECORD_WAY_WALK);
 	snapshot.seen[0].count = snapshot.seen[1].count = 0;
-	snapshot.metadata.counter = 0;
-	snapshot.metadata.attempt++;
-	snapshot.counters->attempts++;
-	outcome = walk_once(&handler, snapshot.deadline);
-	return outcome == RECORD_OUTCOME_COMPLETE && snapshot.late ? RECORD_OUTCOME_DEADLINE : outcome;
+	known_begin();
+	outcome = walk_once(REQUEST_WALK, &handler, snapshot.deadline);
+	known_end(snapshot.learns && outcome == RECORD_OUTCOME_COMPLETE && snapshot.end.repeated == 0);
+	if (outcome == RECORD_OUTCOME_COMPLETE)
+		choice_walked(snapshot_clock() - start);
+	return outcome;
 }
 
 /* A failed walk is repeated: as the next attempt, a bounded number of times. */
 static enum record_outcome
-snapshot_attempts(void)
+snapshot_walks(enum counters_walk why)
 {
 	enum record_outcome outcome;
+	unsigned int walks = 0;
 
+	snapshot.counters->walks[why]++;
 	do
 		outcome = snapshot_walk();
-	while (outcome != RECORD_OUTCOME_COMPLETE && !snapshot.late &&
-	    snapshot.metadata.attempt < SNAPSHOT_ATTEMPTS && clock_monotonic() < snapshot.deadline);
+	while (outcome != RECORD_OUTCOME_COMPLETE && !publish_late() &&
+	    ++walks < SNAPSHOT_WALKS && clock_monotonic() < snapshot.deadline);
 	return outcome;
 }
 
-/* Nothing in use and no TIME_WAIT: then there is nothing to ask for. */
+/*
+ * Nothing is shown before it is proved, as far as the ring has room.  What
+ * fails is taken back.  True if the snapshot is complete by it; else the reason
+ * to walk.
+ */
 static bool
-snapshot_nothing(const struct sockstat *counts)
+snapshot_targeted(uint64_t counted, enum counters_walk *why)
 {
-	return counts->inuse == 0 && counts->tw == 0 && !snapshot.uncounted;
+	static const struct walk_handler handler = {
+		.socket = snapshot_socket,
+		.datagram = snapshot_datagram,
+		.abandoned = snapshot_abandoned,
+	};
+	struct counters *counters = snapshot.counters;
+	uint64_t start = snapshot_clock();
+	struct targeted_figures figures;
+	enum targeted_result result;
+
+	snapshot_begin_attempt(RECORD_WAY_TARGETED);
+	result = targeted_read(&handler, counted, snapshot.deadline, &figures);
+	choice_read(snapshot_clock() - start, figures.answered + figures.gone, result == TARGETED_COMPLETE);
+	counters->targeted_sent += figures.sent;
+	counters->targeted_answered += figures.answered;
+	counters->targeted_gone += figures.gone;
+	if (result == TARGETED_COMPLETE)
+		return true;
+	*why = result == TARGETED_UNPROVED ? COUNTERS_WALK_UNPROVED : COUNTERS_WALK_FAILED;
+	counters->dropped[COUNTERS_DROP_UNPROVED] += publish_withdraw();
+	return false;
 }
 
-static void
-snapshot_write_end(void)
+/* sockstat that cannot be read is no reason not to walk. */
+static enum record_outcome
+snapshot_read(const struct sockstat *counts, bool counted)
 {
-	uint8_t *place = snapshot_reserve(SNAPSHOT_END_ROOM);
+	uint64_t total = counts->inuse + counts->tw;
+	enum counters_walk why = COUNTERS_WALK_COUNTS;
 
-	if (snapshot.end.outcome != RECORD_OUTCOME_COMPLETE)
-		snapshot.counters->incomplete++;
-	if (place == NULL)
-		return;		/* the namespacer is told all the same */
-	snapshot.metadata.sequence = ++snapshot.sequence;
-	snapshot.metadata.counter = 0;
-	snapshot_commit(encode_end(place, &snapshot.metadata, &snapshot.end));
-	snapshot.counters->snapshots++;
-	snapshot_publish();
+	if (counted && total == 0 && snapshot.skips) {
+		snapshot.end.way = RECORD_WAY_SKIP;
+		snapshot.metadata.attempt = 1;
+		return RECORD_OUTCOME_COMPLETE;
+	}
+	if (counted && choice_make(total, &why) == RECORD_WAY_TARGETED && snapshot_targeted(total, &why))
+		return RECORD_OUTCOME_COMPLETE;
+	return snapshot_walks(why);
 }
+
+/* --- the whole --------------------------------------------------------- */
 
 static void
 snapshot_begin(const struct protocol_snapshot *order)
@@ -248,30 +242,35 @@ snapshot_begin(const struct protocol_snapshot *order)
 	};
 	snapshot.end = (struct encode_end){ 0 };
 	snapshot.deadline = order->deadline;
-	snapshot.bytes = 0;
-	snapshot.late = snapshot.waited = false;
+	publish_begin(order->deadline);
 }
 
-/* sockstat that cannot be read is no reason not to walk. */
 static void
-snapshot_read(struct encode_end *end)
+snapshot_take_all(struct encode_end *end)
 {
 	struct sockstat before = { 0 }, after = { 0 };
 	bool counted = sockstat_read(COLLECTOR_FD_SOCKSTAT, COLLECTOR_FD_SOCKSTAT6, &before) == 0;
 
-	if (counted && snapshot_nothing(&before)) {
-		end->way = RECORD_WAY_SKIP;
-		end->outcome = RECORD_OUTCOME_COMPLETE;
-		snapshot.metadata.attempt = 1;
-		return;
-	}
-	end->way = RECORD_WAY_WALK;
-	end->outcome = snapshot_attempts();
-	sockstat_read(COLLECTOR_FD_SOCKSTAT, COLLECTOR_FD_SOCKSTAT6, &after);
+	end->outcome = snapshot_read(&before, counted);
+	if (end->outcome == RECORD_OUTCOME_COMPLETE && publish_late())
+		end->outcome = RECORD_OUTCOME_DEADLINE;
+	if (end->way != RECORD_WAY_SKIP)
+		sockstat_read(COLLECTOR_FD_SOCKSTAT, COLLECTOR_FD_SOCKSTAT6, &after);
 	end->inuse_before = before.inuse;
 	end->inuse_after = after.inuse;
 	end->tw_before = before.tw;
 	end->tw_after = after.tw;
+}
+
+/* If there is no room for it, the namespacer is told all the same. */
+static void
+snapshot_write_end(void)
+{
+	snapshot.counters->ways[snapshot.end.way]++;
+	if (snapshot.end.outcome != RECORD_OUTCOME_COMPLETE)
+		snapshot.counters->incomplete++;
+	snapshot.metadata.counter = 0;
+	publish_end(&snapshot.metadata, &snapshot.end);
 }
 
 void
@@ -280,18 +279,19 @@ snapshot_take(const struct protocol_snapshot *order, struct protocol_taken *take
 	uint64_t start = clock_monotonic();
 
 	snapshot_begin(order);
-	snapshot_read(&snapshot.end);
+	snapshot_take_all(&snapshot.end);
 	snapshot.end.duration = clock_monotonic() - start;
 	snapshot_write_end();
 	*taken = (struct protocol_taken){
 		.sequence = order->sequence,
 		.records = snapshot.end.published,
-		.bytes = snapshot.bytes,
+		.bytes = publish_bytes(),
 		.dropped = snapshot.end.dropped,
 		.duration = snapshot.end.duration,
 		.outcome = snapshot.end.outcome,
 		.attempts = snapshot.metadata.attempt,
 		.longer = attributes_longer(),
+		.way = snapshot.end.way,
 	};
 	for (unsigned int nest = 0; nest < RECORD_NESTS; nest++)
 		taken->unknown[nest] = attributes_unknown(snapshot.counters, nest);

@@ -7,10 +7,10 @@
 
 #include "common/protocol.h"
 
-struct ring_producer;
+struct collector_start;
 
-/* Once, after the confinement.  states: 1 << TCP state, what is asked for. */
-void	snapshot_init(struct ring_producer *, uint32_t states);
+/* Once, after the confinement. */
+void	snapshot_init(const struct collector_start *);
 /*
  * Takes one and fills in what the namespacer is told.  Ends the process with
  * EXIT_CODE_PEER if the ring's consumer position is impossible.

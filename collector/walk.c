@@ -11,7 +11,6 @@
 #include <libmnl/libmnl.h>
 
 #include "collector/collector.h"
-#include "collector/request.h"
 #include "collector/walk.h"
 #include "common/clock.h"
 #include "common/fd.h"
@@ -20,11 +19,7 @@
 #define SO_NETNS_COOKIE	71
 #endif
 
-enum {
-	/* The kernel never fills more than this in one receive of a dump. */
-	WALK_BUFFER = 32 * 1024,
-	WALK_RECEIVE_BUFFER = 1024 * 1024,
-};
+enum { WALK_RECEIVE_BUFFER = 1024 * 1024 };
 
 /* What a datagram or a message that does not end the walk means for it. */
 #define WALK_GOES_ON	RECORD_OUTCOME_UNSPECIFIED
@@ -150,9 +145,15 @@ walk_datagram(const struct walk_handler *handler, size_t length)
 	return outcome;
 }
 
+void *
+walk_buffer(void)
+{
+	return walk.buffer;
+}
+
 /* Reads the rest of a failed walk, so that the next request is not refused. */
 static void
-walk_abandon(const struct walk_handler *handler)
+walk_drain(const struct walk_handler *handler)
 {
 	for (;;) {
 		ssize_t n = recv(COLLECTOR_FD_NETLINK, walk.buffer, sizeof(walk.buffer), MSG_DONTWAIT);
@@ -169,12 +170,19 @@ walk_abandon(const struct walk_handler *handler)
 	}
 }
 
+void
+walk_abandon(const struct walk_handler *handler)
+{
+	walk_drain(handler);
+	explicit_bzero(walk.buffer, sizeof(walk.buffer));
+}
+
 enum record_outcome
-walk_once(const struct walk_handler *handler, uint64_t deadline)
+walk_once(enum request_dump what, const struct walk_handler *handler, uint64_t deadline)
 {
 	enum record_outcome outcome = WALK_GOES_ON;
 
-	if (request_walk(++walk.sequence) == -1)
+	if (request_dump(what, ++walk.sequence) == -1)
 		return RECORD_OUTCOME_KERNEL;
 	while (outcome == WALK_GOES_ON) {
 		ssize_t n = walk_receive(deadline, &outcome);
@@ -182,10 +190,7 @@ walk_once(const struct walk_handler *handler, uint64_t deadline)
 		if (n >= 0)
 			outcome = walk_datagram(handler, (size_t)n);
 	}
-	if (outcome != RECORD_OUTCOME_COMPLETE) {
+	if (outcome != RECORD_OUTCOME_COMPLETE)
 		walk_abandon(handler);
-		/* What nobody took apart may hold a TCP-MD5 key. */
-		explicit_bzero(walk.buffer, sizeof(walk.buffer));
-	}
 	return outcome;
 }

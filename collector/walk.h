@@ -11,9 +11,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "collector/request.h"
 #include "common/record.h"
 
 struct nlmsghdr;
+
+/* The kernel never fills more than this in one receive of a dump. */
+enum { WALK_BUFFER = 32 * 1024 };
 
 struct walk_handler {
 	/* A socket; false: malformed, the walk has failed. */
@@ -32,15 +36,19 @@ struct walk_handler {
  */
 int			walk_open(uint64_t *cookie);
 /*
- * Walks once; no answer may take longer than to the deadline (monotonic ns).
+ * Asks for one dump; no answer may take longer than to the deadline (monotonic ns).
  * Whatever comes of it, the socket is empty afterwards, ready for the next.
  * Returns RECORD_OUTCOME_COMPLETE, or why not.
  */
-enum record_outcome	walk_once(const struct walk_handler *, uint64_t deadline);
+enum record_outcome	walk_once(enum request_dump, const struct walk_handler *, uint64_t deadline);
 /*
  * True if what is left of a datagram begins with a whole message.  To
  * mnl_nlmsg_ok(), a length of 2 GiB and more is a negative one, which fits.
  */
 bool			walk_message_whole(const struct nlmsghdr *, int left);
+/* Where answers are received, WALK_BUFFER bytes: it serves whoever asks. */
+void			*walk_buffer(void);
+/* Reads and counts what is left of answers, and wipes the buffer: there may be a TCP-MD5 key in it. */
+void			walk_abandon(const struct walk_handler *);
 
 #endif

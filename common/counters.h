@@ -15,10 +15,26 @@ enum counters_drop {
 	COUNTERS_DROP_DEADLINE,		/* no room in the ring in time */
 	COUNTERS_DROP_ABANDONED,	/* answers to a walk that had failed */
 	COUNTERS_DROP_MALFORMED,	/* a message that is none */
+	COUNTERS_DROP_UNPROVED,		/* targeted reads that were not all; a walk followed */
 	COUNTERS_DROPS
 };
 
 enum { COUNTERS_KINDS = 32 };
+/* Why a snapshot was taken by a walk. */
+enum counters_walk {
+	COUNTERS_WALK_FORCED,		/* by configuration */
+	COUNTERS_WALK_STATES,		/* not all that is counted is asked for */
+	COUNTERS_WALK_COUNTS,		/* sockstat could not be read */
+	COUNTERS_WALK_HALF_OPEN,	/* the last one found SYN_RECV */
+	COUNTERS_WALK_UNKNOWN,		/* the first one, or one after which not all was known */
+	COUNTERS_WALK_NEW,		/* more sockets than are known */
+	COUNTERS_WALK_MEASURED,		/* to know again what it costs, and what is half open */
+	COUNTERS_WALK_CHEAPER,
+	/* after targeted reads: */
+	COUNTERS_WALK_UNPROVED,		/* fewer sockets answered than were counted */
+	COUNTERS_WALK_FAILED,		/* the kernel did not answer as it should */
+	COUNTERS_WALKS
+};
 
 struct counters {
 	uint64_t	read;		/* socket messages from the kernel */
@@ -27,7 +43,12 @@ struct counters {
 	uint64_t	dropped[COUNTERS_DROPS];
 	uint64_t	snapshots;	/* snapshot_end records */
 	uint64_t	incomplete;	/* of these, not complete */
-	uint64_t	attempts;	/* walks, repeated ones too */
+	uint64_t	ways[RECORD_WAYS];	/* snapshots, by the way of the last attempt */
+	uint64_t	walks[COUNTERS_WALKS];	/* snapshots that took a walk, by the reason */
+	uint64_t	attempts;	/* repeated walks and failed targeted reads too */
+	uint64_t	targeted_sent;	/* sockets that were asked for by targeted reads, */
+	uint64_t	targeted_answered;	/* that answered, */
+	uint64_t	targeted_gone;	/* and that were no more */
 	uint64_t	repeated;	/* a cookie twice in one walk */
 	uint64_t	waits;		/* for room in the ring */
 	uint64_t	short_attributes;	/* shorter than any kernel's, or a nest that is cut */

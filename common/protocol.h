@@ -90,6 +90,8 @@ struct protocol_taken {
 	/* in the collector's life: what the kernel sends that it does not know */
 	uint32_t	unknown[RECORD_NESTS];	/* bit n: attributes of number n */
 	uint64_t	longer;		/* bits of enum record_source: of more bytes */
+	uint32_t	way;		/* enum record_way */
+	uint32_t	unused;
 };
 
 struct protocol_trapped {

@@ -356,6 +356,15 @@ ring_publish(struct ring_producer *producer)
 	return atomic_load_explicit(&producer->peer->sleeping, memory_order_seq_cst) != 0;
 }
 
+uint64_t
+ring_withdraw(struct ring_producer *producer)
+{
+	uint64_t withdrawn = producer->position - producer->published;
+
+	producer->position = producer->published;
+	return withdrawn;
+}
+
 bool
 ring_start_waiting(struct ring_producer *producer, size_t need)
 {

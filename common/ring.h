@@ -110,6 +110,8 @@ void			ring_commit(struct ring_producer *, size_t length);
  * to be rung.
  */
 bool			ring_publish(struct ring_producer *);
+/* Forgets what is committed and not visible, and returns how many bytes it was. */
+uint64_t		ring_withdraw(struct ring_producer *);
 /*
  * Says that the producer waits for need bytes; false if they are there already
  * (then do not wait).  Take it back with ring_stop_waiting.

@@ -82,6 +82,8 @@ life_init(const struct life_setting *setting)
 	if (lives.pinned == MAP_FAILED)
 		return -1;
 	values[SANDBOX_PINNED_MESSAGE] = (uintptr_t)lives.pinned;
+	values[SANDBOX_PINNED_MESSAGES] = COLLECTOR_PINNED;
+	values[SANDBOX_PINNED_STRIDE] = COLLECTOR_PINNED_STRIDE;
 	return sandbox_compile(&sandbox_collector, values, &lives.filter);
 }
 
@@ -477,6 +479,7 @@ life_child(struct life *life, struct ring_producer *producer, int control, int d
 		.net_admin = lives.setting.net_admin,
 		.states = lives.setting.states,
 		.attributes = lives.setting.attributes,
+		.way = lives.setting.way,
 	};
 
 	collector_main(&start);

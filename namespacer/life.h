@@ -16,6 +16,7 @@
 #include <sys/types.h>
 
 #include "common/protocol.h"
+#include "common/record.h"
 #include "namespacer/handover.h"
 #include "namespacer/netns.h"
 
@@ -62,6 +63,7 @@ struct life_setting {
 	bool			 net_admin;
 	uint32_t		 states;
 	uint64_t		 attributes;
+	enum record_way		 way;
 	uint64_t		 ring_size, ring_limit;
 	int			 empty_net, empty_mount, empty_ipc;
 	/* Called when a life may need something: see schedule.h. */

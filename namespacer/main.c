@@ -171,6 +171,7 @@ namespacer_start_lives(const struct empty *empty)
 		.net_admin = namespacer.settings.net_admin,
 		.states = namespacer.settings.states,
 		.attributes = namespacer.settings.attributes,
+		.way = namespacer.settings.way,
 		.ring_size = ring_size_for(namespacer.config.ring_size),
 		/* Rounded down to a size that a ring may have. */
 		.ring_limit = namespacer.once ? 0 : ring_size_for(namespacer.config.ring_limit / 2 + 1),

@@ -110,10 +110,12 @@ schedule_life_taken(struct life *life)
 {
 	const struct protocol_taken *taken = &life->last;
 	const char *why = record_enum_text(RECORD_OUTCOME, taken->outcome);
+	const char *way = record_enum_text(RECORD_WAY, taken->way);
 
 	schedule.counts.taken++;
-	log_debug("%s: snapshot %" PRIu64 ": %" PRIu64 " records, %" PRIu64 " bytes, %" PRIu64 " us",
-	    life->netns->name, taken->sequence, taken->records, taken->bytes, taken->duration / MICROSECOND);
+	log_debug("%s: snapshot %" PRIu64 " (%s): %" PRIu64 " records, %" PRIu64 " bytes, %" PRIu64 " us",
+	    life->netns->name, taken->sequence, way != NULL ? way : "unknown", taken->records, taken->bytes,
+	    taken->duration / MICROSECOND);
 	if (taken->outcome == RECORD_OUTCOME_COMPLETE)
 		return;
 	schedule.counts.incomplete++;

@@ -7,6 +7,27 @@
 #include "namespacer/settings.h"
 #include "namespacer/states.h"
 
+/* False for a word that is none of them. */
+static bool
+settings_way(const char *word, enum record_way *way)
+{
+	static const struct {
+		const char	*word;
+		enum record_way	 way;
+	} ways[] = {
+		{ "auto", RECORD_WAY_UNSPECIFIED },
+		{ "walk", RECORD_WAY_WALK },
+		{ "targeted", RECORD_WAY_TARGETED },
+	};
+
+	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+		*way = ways[i].way;
+		if (strcmp(ways[i].word, word) == 0)
+			return true;
+	}
+	return false;
+}
+
 const char *
 namespacer_settings_resolve(struct namespacer_settings *settings, const struct config *config, char *error, size_t size)
 {
@@ -15,6 +36,10 @@ namespacer_settings_resolve(struct namespacer_settings *settings, const struct c
 		return "state";
 	if ((settings->attributes = decoders_mask(&config->decoders, error, size)) == 0)
 		return "decoders";
+	if (!settings_way(config->snapshot_way, &settings->way)) {
+		snprintf(error, size, "'%s' is neither auto, walk nor targeted", config->snapshot_way);
+		return "snapshot-way";
+	}
 	if (settings->net_admin && strcmp(config->collector_capability, "net-admin") != 0) {
 		snprintf(error, size, "'%s' is neither net-admin nor none", config->collector_capability);
 		return "collector-capability";

@@ -7,11 +7,13 @@
 #include <stdint.h>
 
 #include "common/config.h"
+#include "common/record.h"
 
 struct namespacer_settings {
 	uint32_t	states;		/* 1 << TCP state: what is asked for */
 	uint64_t	attributes;	/* bits of enum record_source: what is read of each */
 	bool		net_admin;	/* collectors keep CAP_NET_ADMIN */
+	enum record_way	way;		/* how they read; unspecified: the cheapest that is complete */
 };
 
 /*

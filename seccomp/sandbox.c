@@ -34,7 +34,8 @@ enum sandbox_verdict {
 	SANDBOX_NEVER,
 };
 
-enum sandbox_test { SANDBOX_ANY, SANDBOX_IS, SANDBOX_AT_MOST, SANDBOX_ZERO };
+/* ONE_OF takes the value, and of the two that follow it how many there are and their distance. */
+enum sandbox_test { SANDBOX_ANY, SANDBOX_IS, SANDBOX_AT_MOST, SANDBOX_ZERO, SANDBOX_ONE_OF };
 
 struct sandbox_condition {
 	enum sandbox_test	test;
@@ -54,6 +55,7 @@ struct sandbox_policy {
 };
 
 #define IS(argument, value)	{ SANDBOX_IS, argument, value }
+#define ONE_OF(argument, value)	{ SANDBOX_ONE_OF, argument, value }
 #define AT_MOST(argument, value) { SANDBOX_AT_MOST, argument, value }
 #define ZERO(argument)		{ SANDBOX_ZERO, argument, 0 }
 #define ALLOW(call, why)	{ SANDBOX_ALLOW, #call, { { 0 } } },
@@ -91,39 +93,85 @@ sandbox_taken_back(const struct sandbox_rule *rules, const char *call)
 	return false;
 }
 
+/* The condition as it must be; of ONE_OF's values, the one with this index. */
 static struct scmp_arg_cmp
-sandbox_compare(const struct sandbox_condition *condition, const uint64_t *values, bool inverse)
+sandbox_compare(const struct sandbox_condition *condition, const uint64_t *values, uint64_t index)
 {
 	uint64_t value = condition->test == SANDBOX_ZERO ? 0 : values[condition->value];
-	enum scmp_compare is = inverse ? SCMP_CMP_NE : SCMP_CMP_EQ;
 
-	if (condition->test == SANDBOX_AT_MOST)
-		is = inverse ? SCMP_CMP_GT : SCMP_CMP_LE;
-	return SCMP_CMP64(condition->argument, is, value);
+	if (condition->test == SANDBOX_ONE_OF)
+		value += index * values[condition->value + 2];
+	return SCMP_CMP64(condition->argument, condition->test == SANDBOX_AT_MOST ? SCMP_CMP_LE : SCMP_CMP_EQ, value);
+}
+
+static int
+sandbox_trap(scmp_filter_ctx filter, int number, struct scmp_arg_cmp when)
+{
+	return seccomp_rule_add_array(filter, SCMP_ACT_TRAP, number, 1, &when);
 }
 
 /*
- * One rule that allows when all conditions hold, and for each condition one
- * that traps when it does not: libseccomp has no "else".
+ * Traps what is below, above and between: the values are multiples of their
+ * distance, a power of two, so that whatever lies between has one of its low bits.
  */
+static int
+sandbox_trap_others(scmp_filter_ctx filter, int number, unsigned int argument, const uint64_t values[3])
+{
+	uint64_t first = values[0], count = values[1], distance = values[2];
+	int error = 0;
+
+	if (count == 0 || (distance & (distance - 1)) != 0 || first % distance != 0)
+		return -EINVAL;
+	error = sandbox_trap(filter, number, SCMP_CMP64(argument, SCMP_CMP_LT, first));
+	if (error == 0)
+		error = sandbox_trap(filter, number, SCMP_CMP64(argument, SCMP_CMP_GT, first + (count - 1) * distance));
+	for (uint64_t bit = 1; error == 0 && bit < distance; bit <<= 1)
+		error = sandbox_trap(filter, number, SCMP_CMP64(argument, SCMP_CMP_MASKED_EQ, bit, bit));
+	return error;
+}
+
+/* The opposite of a condition: libseccomp has no "else". */
+static int
+sandbox_trap_unless(scmp_filter_ctx filter, int number, const struct sandbox_condition *condition, const uint64_t *values)
+{
+	struct scmp_arg_cmp not = sandbox_compare(condition, values, 0);
+
+	if (condition->test == SANDBOX_ONE_OF)
+		return sandbox_trap_others(filter, number, condition->argument, &values[condition->value]);
+	not.op = condition->test == SANDBOX_AT_MOST ? SCMP_CMP_GT : SCMP_CMP_NE;
+	return sandbox_trap(filter, number, not);
+}
+
+/* How many rules it takes: one for each value of a ONE_OF. */
+static uint64_t
+sandbox_rules(const struct sandbox_rule *rule, const uint64_t *values)
+{
+	for (unsigned int i = 0; i < SANDBOX_CONDITIONS; i++)
+		if (rule->conditions[i].test == SANDBOX_ONE_OF)
+			return values[rule->conditions[i].value + 1];
+	return 1;
+}
+
+/* Rules that allow when all conditions hold, and for each condition what traps when it does not. */
 static int
 sandbox_add_conditions(scmp_filter_ctx filter, int number, const struct sandbox_rule *rule, const uint64_t *values)
 {
 	struct scmp_arg_cmp all[SANDBOX_CONDITIONS];
+	uint64_t rules = sandbox_rules(rule, values);
 	unsigned int n = 0;
-	int error;
+	int error = 0;
 
-	for (unsigned int i = 0; i < SANDBOX_CONDITIONS; i++) {
-		struct scmp_arg_cmp not;
-
-		if (rule->conditions[i].test == SANDBOX_ANY)
-			continue;
-		all[n++] = sandbox_compare(&rule->conditions[i], values, false);
-		not = sandbox_compare(&rule->conditions[i], values, true);
-		if ((error = seccomp_rule_add_array(filter, SCMP_ACT_TRAP, number, 1, &not)) != 0)
-			return error;
+	for (unsigned int i = 0; i < SANDBOX_CONDITIONS && error == 0; i++)
+		if (rule->conditions[i].test != SANDBOX_ANY)
+			error = sandbox_trap_unless(filter, number, &rule->conditions[i], values);
+	for (uint64_t index = 0; index < rules && error == 0; index++) {
+		n = 0;
+		for (unsigned int i = 0; i < SANDBOX_CONDITIONS; i++)
+			if (rule->conditions[i].test != SANDBOX_ANY)
+				all[n++] = sandbox_compare(&rule->conditions[i], values, index);
+		error = seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, number, n, all);
 	}
-	return seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, number, n, all);
+	return error;
 }
 
 /* Calls that this architecture does not have are no rule. */

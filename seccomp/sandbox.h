@@ -26,7 +26,9 @@ enum sandbox_value {
 	SANDBOX_NETLINK_FD,	/* the collector's sock_diag socket */
 	SANDBOX_LAST_CHANNEL_FD,/* its control channel and doorbell, from 0 */
 	SANDBOX_SEND_FLAGS,	/* of whatever a collector says on its channels */
-	SANDBOX_PINNED_MESSAGE,	/* address of the one msghdr it may send */
+	SANDBOX_PINNED_MESSAGE,	/* address of the first msghdr it may send */
+	SANDBOX_PINNED_MESSAGES,/* how many there are, */
+	SANDBOX_PINNED_STRIDE,	/* and how many bytes apart */
 	SANDBOX_VALUES
 };
 

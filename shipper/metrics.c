@@ -33,6 +33,12 @@ metrics_class(size_t class)
 	return class != SINK_CLASS_NONE ? sink_class_name((enum sink_class)class) : NULL;
 }
 
+static const char *
+metrics_way(size_t way)
+{
+	return way != RECORD_WAY_UNSPECIFIED ? record_enum_text(RECORD_WAY, way) : NULL;
+}
+
 const struct metrics_row metrics_rows[] = {
 #define METRIC(type, source, member, title, words) { .kind = METRICS_##type, .name = title, .help = words,	\
 	.offset = offsetof(struct metrics, source.member), .count = METRICS_SIZE(source, member) },

@@ -31,6 +31,7 @@ def fails(tcpdiag, words, codes, *named):
     (["--log-level", "chatty"], ["chatty"]),
     (["--snapshot-ends", "perhaps"], ["perhaps"]),
     (["--collector-capability", "all"], ["collector-capability", "all"]),
+    (["--snapshot-way", "run"], ["snapshot-way", "run", "auto, walk nor targeted"]),
     (["one", "word"], ["one"]),
 ])
 def test_command_line(tcpdiag, words, named):

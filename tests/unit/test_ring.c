@@ -382,6 +382,27 @@ test_publish(void **state)
 	assert_int_equal(ring_held(&rig->consumer), 0);
 }
 
+static void
+test_withdraw(void **state)
+{
+	struct rig *rig = *state;
+
+	assert_int_equal(ring_withdraw(&rig->producer), 0);
+	assert_true(put(&rig->producer, 1, 100));
+	ring_publish(&rig->producer);
+	assert_true(put(&rig->producer, 2, 200));
+	assert_true(put(&rig->producer, 3, 300));
+	assert_int_equal(ring_withdraw(&rig->producer), 202 + 302);
+	assert_int_equal(ring_withdraw(&rig->producer), 0);
+	/* What was shown stays, and what comes next stands behind it. */
+	assert_true(put(&rig->producer, 4, 50));
+	ring_publish(&rig->producer);
+	assert_int_equal(ring_look(&rig->consumer), RING_OK);
+	take(&rig->consumer, 1, 100);
+	take(&rig->consumer, 4, 50);
+	assert_int_equal(ring_look(&rig->consumer), RING_EMPTY);
+}
+
 /* An odd step visits every offset of a power of two. */
 static void
 pass_every_offset(struct rig *rig, size_t length)
@@ -1007,6 +1028,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_map_refuses_other_files, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_empty, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_publish, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_withdraw, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_wrap_small, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_wrap_two_byte_length, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_wrap_large, setup, teardown),

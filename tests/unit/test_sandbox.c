@@ -36,7 +36,8 @@ enum { SANITIZED = 1 };		/* its run-time may do more: see collector.policy */
 enum { SANITIZED = 0 };
 #endif
 
-static struct msghdr pinned, another;
+static _Alignas(4096) char page[4096];
+#define PINNED(i)	((unsigned long)page + (unsigned long)(i) * COLLECTOR_PINNED_STRIDE)
 
 static int
 enter_collector(void)
@@ -45,7 +46,9 @@ enter_collector(void)
 		[SANDBOX_NETLINK_FD] = COLLECTOR_FD_NETLINK,
 		[SANDBOX_LAST_CHANNEL_FD] = COLLECTOR_FD_DOORBELL,
 		[SANDBOX_SEND_FLAGS] = SEND_FLAGS,
-		[SANDBOX_PINNED_MESSAGE] = (uintptr_t)&pinned,
+		[SANDBOX_PINNED_MESSAGE] = PINNED(0),
+		[SANDBOX_PINNED_MESSAGES] = COLLECTOR_PINNED,
+		[SANDBOX_PINNED_STRIDE] = COLLECTOR_PINNED_STRIDE,
 	};
 	struct sock_fprog program;
 
@@ -117,13 +120,25 @@ test_collector(void **state)
 {
 	const struct timespec now = { 0 };
 	const struct verdict verdicts[] = {
-		/* its one request, on its one socket, without flags */
-		{ SYS_sendmsg, { COLLECTOR_FD_NETLINK, (unsigned long)&pinned, 0 }, ALLOWED, false },
-		{ SYS_sendmsg, { COLLECTOR_FD_NETLINK, (unsigned long)&another, 0 }, EXIT_CODE_SANDBOX, false },
-		{ SYS_sendmsg, { COLLECTOR_FD_NETLINK, (unsigned long)&pinned + HIGH, 0 }, EXIT_CODE_SANDBOX, false },
-		{ SYS_sendmsg, { COLLECTOR_FD_NETLINK, (unsigned long)&pinned, MSG_OOB }, EXIT_CODE_SANDBOX, false },
-		{ SYS_sendmsg, { COLLECTOR_FD_CONTROL, (unsigned long)&pinned, 0 }, EXIT_CODE_SANDBOX, false },
-		{ SYS_sendmsg, { COLLECTOR_FD_NETLINK + HIGH, (unsigned long)&pinned, 0 }, EXIT_CODE_SANDBOX, false },
+		/* its requests, on its one socket, without flags */
+		{ SYS_sendmsg, { COLLECTOR_FD_NETLINK, PINNED(0), 0 }, ALLOWED, false },
+		{ SYS_sendmsg, { COLLECTOR_FD_NETLINK, PINNED(0) + HIGH, 0 }, EXIT_CODE_SANDBOX, false },
+		{ SYS_sendmsg, { COLLECTOR_FD_NETLINK, PINNED(1) - HIGH, 0 }, EXIT_CODE_SANDBOX, false },
+		{ SYS_sendmsg, { COLLECTOR_FD_NETLINK, PINNED(0), MSG_OOB }, EXIT_CODE_SANDBOX, false },
+		{ SYS_sendmsg, { COLLECTOR_FD_NETLINK, PINNED(COLLECTOR_PINNED - 1), MSG_OOB }, EXIT_CODE_SANDBOX, false },
+		{ SYS_sendmsg, { COLLECTOR_FD_CONTROL, PINNED(0), 0 }, EXIT_CODE_SANDBOX, false },
+		{ SYS_sendmsg, { COLLECTOR_FD_CONTROL, PINNED(3), 0 }, EXIT_CODE_SANDBOX, false },
+		{ SYS_sendmsg, { COLLECTOR_FD_NETLINK + HIGH, PINNED(0), 0 }, EXIT_CODE_SANDBOX, false },
+		{ SYS_sendmsg, { COLLECTOR_FD_NETLINK, 0, 0 }, EXIT_CODE_SANDBOX, false },
+		{ SYS_sendmsg, { COLLECTOR_FD_NETLINK, -1UL, 0 }, EXIT_CODE_SANDBOX, false },
+		/* answers: from that socket only, for ever if need be */
+		{ SYS_recvmmsg, { COLLECTOR_FD_NETLINK, 0, 0, MSG_DONTWAIT, 0 }, ALLOWED, false },
+		{ SYS_recvmmsg, { COLLECTOR_FD_CONTROL, 0, 0, MSG_DONTWAIT, 0 }, EXIT_CODE_SANDBOX, false },
+		{ SYS_recvmmsg, { COLLECTOR_FD_DOORBELL, 0, 0, MSG_DONTWAIT, 0 }, EXIT_CODE_SANDBOX, false },
+		{ SYS_recvmmsg, { COLLECTOR_FD_NETLINK + HIGH, 0, 0, MSG_DONTWAIT, 0 }, EXIT_CODE_SANDBOX, false },
+		{ SYS_recvmmsg, { COLLECTOR_FD_NETLINK, 0, 0, MSG_DONTWAIT, (unsigned long)page }, EXIT_CODE_SANDBOX, false },
+		{ SYS_recvmsg, { COLLECTOR_FD_NETLINK, 0, 0 }, EXIT_CODE_SANDBOX, false },
+		{ SYS_sendmmsg, { COLLECTOR_FD_NETLINK, PINNED(0), 1, 0 }, EXIT_CODE_SANDBOX, false },
 		/* its channels, to no address */
 		{ SYS_sendto, { COLLECTOR_FD_CONTROL, 0, 0, SEND_FLAGS, 0, 0 }, ALLOWED, false },
 		{ SYS_sendto, { COLLECTOR_FD_CONTROL, 0, 0, 0, 0, 0 }, EXIT_CODE_SANDBOX, false },
@@ -143,7 +158,7 @@ test_collector(void **state)
 		{ SYS_execve, { 0 }, EXIT_CODE_SANDBOX, false },
 		{ SYS_socket, { AF_NETLINK, SOCK_RAW, 0 }, EXIT_CODE_SANDBOX, false },
 		{ SYS_setns, { 0 }, EXIT_CODE_SANDBOX, false },
-		{ SYS_mprotect, { (unsigned long)&pinned & ~4095UL, 4096, PROT_READ | PROT_WRITE }, EXIT_CODE_SANDBOX, true },
+		{ SYS_mprotect, { PINNED(0), 4096, PROT_READ | PROT_WRITE }, EXIT_CODE_SANDBOX, true },
 		{ SYS_mmap, { 0, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1UL, 0 }, EXIT_CODE_SANDBOX, true },
 		{ SYS_kill, { 1, 0 }, EXIT_CODE_SANDBOX, true },
 		{ SYS_openat, { AT_FDCWD, 0, 0 }, EXIT_CODE_SANDBOX, true },
@@ -154,6 +169,22 @@ test_collector(void **state)
 
 	(void)state;
 	check_verdicts(enter_collector, verdicts, sizeof(verdicts) / sizeof(verdicts[0]));
+}
+
+/* Of all addresses in and around the page, the messages' own are allowed, and no other. */
+static void
+test_every_pinned_message(void **state)
+{
+	(void)state;
+	for (long at = -COLLECTOR_PINNED_STRIDE; at < (COLLECTOR_PINNED + 1) * COLLECTOR_PINNED_STRIDE; at++) {
+		bool message = at >= 0 && at % COLLECTOR_PINNED_STRIDE == 0 && at / COLLECTOR_PINNED_STRIDE < COLLECTOR_PINNED;
+		const struct verdict verdict = {
+			SYS_sendmsg, { COLLECTOR_FD_NETLINK, PINNED(0) + (unsigned long)at, 0 },
+			message ? ALLOWED : EXIT_CODE_SANDBOX, false,
+		};
+
+		check_verdicts(enter_collector, &verdict, 1);
+	}
 }
 
 static void
@@ -199,6 +230,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_collector),
+		cmocka_unit_test(test_every_pinned_message),
 		cmocka_unit_test(test_daemons),
 		cmocka_unit_test(test_names),
 	};

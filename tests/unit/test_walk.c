@@ -103,7 +103,7 @@ answer(void)
 static enum record_outcome
 walk(void)
 {
-	enum record_outcome outcome = walk_once(&handler, clock_monotonic() + 50 * MILLISECOND);
+	enum record_outcome outcome = walk_once(REQUEST_WALK, &handler, clock_monotonic() + 50 * MILLISECOND);
 	char request[512], last[512];
 
 	/* What was asked, and that nothing else was. */
