@@ -372,9 +372,14 @@ run_take_signals_by_descriptor(void)
 static void
 run_clean_up(void)
 {
+	char error[CONFIG_ERROR_MAX];
+	struct http_address metrics;
+
 	if (run.folder[0] == '\0')
 		return;
 	unlink(run.config.socket);
+	if (settings_metrics(&metrics, &run.config, error, sizeof(error)) == 0 && strncmp(metrics.path, run.folder, strlen(run.folder)) == 0)
+		unlink(metrics.path);
 	rmdir(run.folder);
 }
 

@@ -50,6 +50,7 @@ static const char *const record_outcomes[] = {
 	[RECORD_OUTCOME_SILENT] = "silent",
 	[RECORD_OUTCOME_MALFORMED] = "malformed",
 };
+_Static_assert(COUNT(record_ways) == RECORD_WAYS && COUNT(record_outcomes) == RECORD_OUTCOMES, "each value has its name");
 
 static const struct {
 	const char *const	*names;

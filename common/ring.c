@@ -506,6 +506,12 @@ ring_held(const struct ring_consumer *consumer)
 	return consumer->available - consumer->released;
 }
 
+bool
+ring_producer_waits(const struct ring_consumer *consumer)
+{
+	return atomic_load_explicit(&consumer->peer->waiting, memory_order_relaxed) != 0;
+}
+
 void
 ring_copy_counters(const struct ring_consumer *consumer, void *to, size_t length)
 {

@@ -151,6 +151,8 @@ bool			ring_start_sleeping(struct ring_consumer *);
 void			ring_stop_sleeping(struct ring_consumer *);
 /* Bytes read or readable that are not released yet, as last seen. */
 uint64_t		ring_held(const struct ring_consumer *);
+/* True if the producer says that it waits for room. */
+bool			ring_producer_waits(const struct ring_consumer *);
 /* A copy of the producer's counters: its word, nothing more. */
 void			ring_copy_counters(const struct ring_consumer *, void *to, size_t length);
 

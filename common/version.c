@@ -4,3 +4,4 @@
 #include "commit.h"
 
 const char version_text[] = VERSION " (" TCPDIAG_COMMIT ")";
+const char version_commit[] = TCPDIAG_COMMIT;

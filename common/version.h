@@ -6,5 +6,6 @@
 
 /* "0.1.0 (b485503b2f1c)": the version and the commit. */
 extern const char version_text[];
+extern const char version_commit[];
 
 #endif

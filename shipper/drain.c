@@ -16,6 +16,7 @@
 #include "common/log.h"
 #include "common/ring.h"
 #include "common/varint.h"
+#include "shipper/account.h"
 #include "shipper/check.h"
 #include "shipper/drain.h"
 
@@ -42,6 +43,9 @@ struct drain_ring {
 	size_t			 mark;
 	uint64_t		 limit;		/* where to stop for good, or UINT64_MAX */
 	uint64_t		 deadline;	/* of an orphan; 0: none */
+	struct account_ring	 account;
+	uint64_t		 opened;	/* ns since 1970 */
+	uint64_t		 snapshot;	/* when the last complete one came; 0: none yet */
 	unsigned int		 bells;		/* rung for nothing since the last tick */
 	bool			 ready;		/* in the list */
 	bool			 muted;
@@ -62,6 +66,7 @@ struct drain {
 	struct drain_list	 rings;
 	struct drain_bucket	 epochs[DRAIN_BUCKETS];
 	size_t			 count;
+	struct accounts		 accounts;
 	struct event		*turn;
 	struct event		*tick;
 	bool			 paused;	/* all batches are in use */
@@ -125,8 +130,10 @@ drain_silence(struct drain_ring *r)
 static void
 drain_unmap(struct drain_ring *r)
 {
-	if (r->mapped)
-		ring_consumer_unmap(&r->consumer);
+	if (!r->mapped)
+		return;
+	account_close(&r->drain->accounts, &r->account, &r->consumer);
+	ring_consumer_unmap(&r->consumer);
 	r->mapped = false;
 }
 
@@ -203,9 +210,9 @@ drain_bound(struct drain_ring *r)
 
 /* --- one ring's turn ----------------------------------------------------------------- */
 
-/* The kind of a record that was checked: fields ascend, zeros are left out. */
+/* A number in a record that was checked: fields ascend, zeros are left out. */
 static uint64_t
-drain_kind(const uint8_t *bytes, size_t length)
+drain_number(const uint8_t *bytes, size_t length, enum record_number field)
 {
 	uint64_t tag = 0, value = 0;
 	size_t at = 0;
@@ -213,14 +220,27 @@ drain_kind(const uint8_t *bytes, size_t length)
 	while (at < length) {
 		at += varint_read(bytes + at, length - at, &tag);
 		at += varint_read(bytes + at, length - at, &value);
-		if (tag >> 3 == RECORD_N_record_kind)
+		if (tag >> 3 == field)
 			return value;
-		if (tag >> 3 > RECORD_N_record_kind)
+		if (tag >> 3 > field)
 			break;
 		if ((tag & 7) != 0)
 			at += value;
 	}
-	return RECORD_KIND_SOCKET;
+	return 0;
+}
+
+static void
+drain_note_end(struct drain_ring *r, const uint8_t *bytes, size_t length)
+{
+	uint64_t outcome = drain_number(bytes, length, RECORD_N_snapshot_outcome);
+
+	/* Both are known ones: they were checked. */
+	r->account.news.ways[drain_number(bytes, length, RECORD_N_snapshot_way)]++;
+	r->account.news.outcomes[outcome]++;
+	r->account.news.duration += drain_number(bytes, length, RECORD_N_snapshot_duration_ns);
+	if (outcome == RECORD_OUTCOME_COMPLETE)
+		r->snapshot = clock_real();
 }
 
 static void
@@ -258,16 +278,22 @@ drain_record(struct drain_ring *r, struct batch *batch, size_t length)
 
 	ring_copy(&r->consumer, length, bytes);
 	d->options.books->drained++;
+	r->account.news.drained++;
 	/* The private copy is judged: the ring's own bytes may change at any time. */
 	if ((why = check_record(bytes, length)) != NULL) {
 		d->options.books->dropped[BOOKS_DROP_HOSTILE]++;
+		r->account.news.dropped++;
 		drain_condemn(r, why);
 		return false;
 	}
-	if (!d->options.snapshot_ends && drain_kind(bytes, length) == RECORD_KIND_SNAPSHOT_END) {
-		d->options.books->filtered++;
-		drain_mark_filtered(r);
-		return true;
+	if (drain_number(bytes, length, RECORD_N_record_kind) == RECORD_KIND_SNAPSHOT_END) {
+		drain_note_end(r, bytes, length);
+		if (!d->options.snapshot_ends) {
+			d->options.books->filtered++;
+			r->account.news.filtered++;
+			drain_mark_filtered(r);
+			return true;
+		}
 	}
 	batch_commit(batch, r->stamp_length, length);
 	drain_mark(r, batch);
@@ -497,6 +523,7 @@ drain_ticked(evutil_socket_t fd, short what, void *context)
 		}
 		drain_expire(r, now);
 	}
+	accounts_expire(&d->accounts, now);
 	drain_check_finished(d);
 }
 
@@ -649,6 +676,8 @@ drain_map(struct drain_ring *r, const struct protocol_ring *message, int *fds)
 	if (ring_consumer_map(&r->consumer, fds[0], fds[1], message->size) == -1)
 		return errno;
 	r->mapped = true;
+	account_open(&r->drain->accounts, &r->account, &r->consumer, r->name);
+	r->opened = clock_real();
 	return drain_listen(r, fd_steal(&fds[2])) == 0 ? 0 : ENOMEM;
 }
 
@@ -786,6 +815,47 @@ drain_rings(const struct drain *d)
 	return d->count;
 }
 
+/* Everything that is known of a ring now, besides what is in the accounts. */
+static void
+drain_figure(struct drain_ring *r, struct drain_figures *figures)
+{
+	uint64_t unread = r->consumer.available - r->consumer.position, held = ring_held(&r->consumer);
+	uint64_t fill = held * SECOND / r->consumer.size;
+	uint64_t since = r->snapshot != 0 ? r->snapshot : r->opened;
+	struct account_netns *netns = r->account.netns;
+
+	account_add(&r->drain->accounts, &r->account, &r->consumer);
+	figures->rings++;
+	figures->bytes += r->consumer.size;
+	figures->unread += unread;
+	figures->held += held;
+	figures->waiting += ring_producer_waits(&r->consumer);
+	if (fill > figures->fullest)
+		figures->fullest = fill;
+	if (!r->ended && (figures->oldest_snapshot == 0 || since < figures->oldest_snapshot))
+		figures->oldest_snapshot = since;
+	if (netns == NULL)
+		return;
+	netns->shown.unread += unread;
+	if (r->snapshot > netns->shown.snapshot)
+		netns->shown.snapshot = r->snapshot;
+}
+
+const struct accounts *
+drain_accounts(struct drain *d, struct drain_figures *figures)
+{
+	struct account_netns *netns;
+	struct drain_ring *r;
+
+	*figures = (struct drain_figures){ 0 };
+	LIST_FOREACH(netns, &d->accounts.netns, next)
+		netns->shown.unread = 0;
+	TAILQ_FOREACH(r, &d->rings, next_ring)
+		if (r->mapped)
+			drain_figure(r, figures);
+	return &d->accounts;
+}
+
 struct drain *
 drain_new(const struct drain_options *options)
 {
@@ -795,6 +865,7 @@ drain_new(const struct drain_options *options)
 	if (d == NULL)
 		fatal(EXIT_CODE_SYSTEM, "out of memory: the drain");
 	d->options = *options;
+	d->accounts.per_netns = options->per_netns;
 	TAILQ_INIT(&d->ready);
 	TAILQ_INIT(&d->rings);
 	d->turn = event_new(options->base, -1, 0, drain_turn, d);
@@ -815,6 +886,7 @@ drain_free(struct drain *d)
 {
 	while (!TAILQ_EMPTY(&d->rings))
 		drain_forget(TAILQ_FIRST(&d->rings));
+	accounts_free(&d->accounts);
 	event_free(d->turn);
 	event_free(d->tick);
 	free(d);

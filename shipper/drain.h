@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "common/protocol.h"
+#include "shipper/account.h"
 #include "shipper/books.h"
 #include "shipper/delivery.h"
 #include "shipper/stamp.h"
@@ -45,8 +46,24 @@ struct drain_options {
 	struct books		*books;
 	struct delivery		*delivery;	/* the drain listens to its events */
 	bool			 snapshot_ends;	/* false: records of that kind are filtered */
+	bool			 per_netns;	/* an account for each namespace */
 	struct stamp_identity	 identity;	/* the host's part; the strings stay valid */
 	struct drain_events	 events;
+};
+
+/* Of all rings that are mapped now. */
+struct drain_figures {
+	uint64_t	rings;
+	uint64_t	bytes;		/* of data that they have room for */
+	uint64_t	unread;		/* bytes published and not read */
+	uint64_t	held;		/* bytes published and not released */
+	uint64_t	waiting;	/* collectors that wait for room */
+	uint64_t	fullest;	/* the largest share of a ring that is held, in 1/10^9 */
+	/*
+	 * When the last complete snapshot came from the collector of which that
+	 * is longest ago, or its ring if none has come yet; ns since 1970, or 0.
+	 */
+	uint64_t	oldest_snapshot;
 };
 
 enum { DRAIN_RING_FDS = 3 };	/* D, C, doorbell: as PROTOCOL_RING brings them */
@@ -77,5 +94,7 @@ void		 drain_finish(struct drain *);
 /* Bytes that are published in rings and not drained. */
 uint64_t	 drain_left(const struct drain *);
 size_t		 drain_rings(const struct drain *);
+/* Brings the accounts up to now.  They stay the drain's. */
+const struct accounts *drain_accounts(struct drain *, struct drain_figures *);
 
 #endif

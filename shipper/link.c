@@ -1,11 +1,8 @@
 /* The connection to the namespacer: see link.h. */
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 
 #include <errno.h>
 #include <event2/event.h>
-#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,13 +14,13 @@
 #include "common/protocol.h"
 #include "shipper/drain.h"
 #include "shipper/link.h"
+#include "shipper/local_socket.h"
 
 enum {
 	LINK_BACKLOG = 128,
 	LINK_MESSAGES = 64,	/* read before the rest of the event loop has its turn */
 	LINK_HELLO_TIME = 10,	/* s that a connection may take to say HELLO */
 	LINK_SOCKET_MODE = 0666,/* root without CAP_DAC_OVERRIDE connects too; uids are checked */
-	LINK_FOLDER_MODE = 0755,
 	LINK_RETRY_TIME = 1,	/* s, when a connection cannot be accepted */
 };
 
@@ -35,14 +32,13 @@ struct link_news {
 struct link {
 	struct link_options	 options;
 	struct drain		*drain;
-	char			*path;
-	struct stat		 bound;		/* the socket's file, to unlink no other's */
-	int			 listener;
+	struct local_socket	 local;
 	struct event		*accept;
 	struct event		*resume;	/* accepts again after a failure */
 	/* the connection */
 	int			 fd;
 	bool			 greeted;	/* its HELLO has come */
+	bool			 finished;	/* a FINISH has, here or before */
 	pid_t			 pid;
 	struct event		*readable;
 	struct event		*writable;
@@ -165,6 +161,18 @@ link_send_hostile(struct link *link, uint64_t epoch)
 	link_queue(link, PROTOCOL_HOSTILE, epoch);
 }
 
+bool
+link_is_connected(const struct link *link)
+{
+	return link->greeted;
+}
+
+bool
+link_is_served(const struct link *link)
+{
+	return link->greeted || link->finished;
+}
+
 static bool
 link_greet(const struct link *link)
 {
@@ -203,6 +211,7 @@ static const char *
 link_take_finish(struct link *link, struct channel_message *message)
 {
 	(void)message;
+	link->finished = true;
 	link->options.finish(link->options.context);
 	return NULL;
 }
@@ -342,7 +351,7 @@ link_rest(struct link *link)
 
 	if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED)
 		return;
-	log_limited(LOG_LEVEL_ERROR, "%s: cannot accept a connection: %s", link->path, strerror(errno));
+	log_limited(LOG_LEVEL_ERROR, "%s: cannot accept a connection: %s", link->options.path, strerror(errno));
 	event_del(link->accept);
 	(void)event_add(link->resume, &time);
 }
@@ -361,11 +370,11 @@ link_accept(evutil_socket_t listener, short what, void *context)
 		return;
 	}
 	if (channel_peer(fd, &uid, &pid) == -1)
-		log_limited(LOG_LEVEL_WARNING, "%s: a connection without credentials is closed", link->path);
+		log_limited(LOG_LEVEL_WARNING, "%s: a connection without credentials is closed", link->options.path);
 	else if (uid != link->options.peer)
-		log_limited(LOG_LEVEL_WARNING, "%s: pid %d of uid %u is not the namespacer: closed", link->path, (int)pid, uid);
+		log_limited(LOG_LEVEL_WARNING, "%s: pid %d of uid %u is not the namespacer: closed", link->options.path, (int)pid, uid);
 	else if (link->fd != -1)
-		log_limited(LOG_LEVEL_WARNING, "%s: pid %d is closed: the namespacer with pid %d is connected", link->path,
+		log_limited(LOG_LEVEL_WARNING, "%s: pid %d is closed: the namespacer with pid %d is connected", link->options.path,
 		    (int)pid, (int)link->pid);
 	else
 		link_connect(link, fd_steal(&fd), pid);
@@ -383,95 +392,24 @@ link_resumed(evutil_socket_t fd, short what, void *context)
 
 /* --- the socket -------------------------------------------------------------------------- */
 
-static int
-link_address(const char *path, struct sockaddr_un *address, char *error, size_t size)
-{
-	*address = (struct sockaddr_un){ .sun_family = AF_UNIX };
-	if (strlen(path) < sizeof(address->sun_path) && path[0] == '/') {
-		strcpy(address->sun_path, path);
-		return 0;
-	}
-	snprintf(error, size, "socket %s: is no absolute path of at most %zu bytes", path, sizeof(address->sun_path) - 1);
-	return -1;
-}
-
-/* systemd's RuntimeDirectory= does it for the unit; this is for a start by hand. */
-static int
-link_make_folder(const char *path, uid_t uid, gid_t gid, char *error, size_t size)
-{
-	cleanup_free char *copy = strdup(path);
-	const char *folder;
-	struct stat st;
-
-	if (copy == NULL)
-		fatal(EXIT_CODE_SYSTEM, "out of memory: a path");
-	folder = dirname(copy);
-	if (stat(folder, &st) == 0 && S_ISDIR(st.st_mode))
-		return 0;
-	if (geteuid() == 0 && strncmp(folder, "/run/", 5) == 0 && mkdir(folder, LINK_FOLDER_MODE) == 0 &&
-	    chmod(folder, LINK_FOLDER_MODE) == 0 && chown(folder, uid, gid) == 0)
-		return 0;
-	snprintf(error, size, "socket %s: there is no folder %s", path, folder);
-	return -1;
-}
-
-/* Removes a socket that nobody listens on.  0, or -1 with a sentence. */
-static int
-link_remove_stale(const struct sockaddr_un *address, char *error, size_t size)
-{
-	cleanup_fd int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	struct stat st;
-
-	if (lstat(address->sun_path, &st) == -1) {
-		if (errno == ENOENT)
-			return 0;
-		snprintf(error, size, "socket %s: %s", address->sun_path, strerror(errno));
-		return -1;
-	}
-	if (!S_ISSOCK(st.st_mode)) {
-		snprintf(error, size, "socket %s: is there already, and no socket", address->sun_path);
-		return -1;
-	}
-	/* EAGAIN: somebody listens, and many wait for him. */
-	if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 || errno == EAGAIN) {
-		snprintf(error, size, "another shipper listens on %s", address->sun_path);
-		return -1;
-	}
-	if (errno == ECONNREFUSED && unlink(address->sun_path) == 0)
-		return 0;
-	snprintf(error, size, "socket %s: is there already: %s", address->sun_path, strerror(errno));
-	return -1;
-}
-
-static int
-link_bind(struct link *link, const struct sockaddr_un *address, char *error, size_t size)
-{
-	/* No chmod of the path: by then it may be a link that somebody put there. */
-	mode_t mask = umask(0777 & ~LINK_SOCKET_MODE);
-	bool bound;
-
-	link->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	bound = link->listener != -1 && bind(link->listener, (const struct sockaddr *)address, sizeof(*address)) == 0;
-	umask(mask);
-	if (bound && lstat(address->sun_path, &link->bound) == 0)
-		return 0;
-	snprintf(error, size, "socket %s: %s", address->sun_path, strerror(errno));
-	return -1;
-}
-
 struct link *
 link_new(const struct link_options *options, uid_t uid, gid_t gid, char *error, size_t size)
 {
+	const struct local_socket_options local = {
+		.key = "socket",
+		.path = options->path,
+		.type = SOCK_SEQPACKET,
+		.mode = LINK_SOCKET_MODE,
+		.uid = uid,
+		.gid = gid,
+	};
 	struct link *link = calloc(1, sizeof(*link));
-	struct sockaddr_un address;
 
-	if (link == NULL || (link->path = strdup(options->path)) == NULL)
+	if (link == NULL)
 		fatal(EXIT_CODE_SYSTEM, "out of memory: the link");
 	link->options = *options;
-	link->listener = link->fd = -1;
-	if (link_address(options->path, &address, error, size) == 0 &&
-	    link_make_folder(options->path, uid, gid, error, size) == 0 &&
-	    link_remove_stale(&address, error, size) == 0 && link_bind(link, &address, error, size) == 0)
+	link->fd = -1;
+	if (local_socket_bind(&link->local, &local, error, size) == 0)
 		return link;
 	link_free(link);
 	return NULL;
@@ -481,30 +419,24 @@ int
 link_listen(struct link *link, struct drain *drain, char *error, size_t size)
 {
 	link->drain = drain;
-	if (listen(link->listener, LINK_BACKLOG) == -1) {
-		snprintf(error, size, "socket %s: %s", link->path, strerror(errno));
+	if (listen(link->local.fd, LINK_BACKLOG) == -1) {
+		snprintf(error, size, "socket %s: %s", link->options.path, strerror(errno));
 		return -1;
 	}
 	link->resume = event_new(link->options.base, -1, 0, link_resumed, link);
 	if (link->resume != NULL &&
-	    link_add_event(link, &link->accept, link->listener, EV_READ | EV_PERSIST, link_accept, NULL))
+	    link_add_event(link, &link->accept, link->local.fd, EV_READ | EV_PERSIST, link_accept, NULL))
 		return 0;
-	snprintf(error, size, "socket %s: out of memory", link->path);
+	snprintf(error, size, "socket %s: out of memory", link->options.path);
 	return -1;
 }
 
 void
 link_stop(struct link *link)
 {
-	struct stat st;
-
 	link_event_free(&link->accept);
 	link_event_free(&link->resume);
-	/* A shipper that was started meanwhile has one of its own there. */
-	if (link->listener != -1 && lstat(link->path, &st) == 0 && st.st_dev == link->bound.st_dev &&
-	    st.st_ino == link->bound.st_ino)
-		(void)unlink(link->path);
-	fd_close(&link->listener);
+	local_socket_close(&link->local);
 }
 
 void
@@ -516,6 +448,5 @@ link_free(struct link *link)
 	link_event_free(&link->silent);
 	fd_close(&link->fd);
 	free(link->news);
-	free(link->path);
 	free(link);
 }

@@ -41,6 +41,11 @@ int		 link_listen(struct link *, struct drain *, char *error, size_t size);
 void		 link_stop(struct link *);
 void		 link_free(struct link *);
 
+/* A namespacer that speaks our version is connected. */
+bool		 link_is_connected(const struct link *);
+/* It is, or it has said that nothing more will come. */
+bool		 link_is_served(const struct link *);
+
 /* To be called from drain_events: queued, and sent from the event loop. */
 void		 link_send_drained(struct link *, uint64_t epoch);
 void		 link_send_hostile(struct link *, uint64_t epoch);

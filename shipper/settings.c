@@ -1,6 +1,5 @@
 /* From the configuration to what is run: see settings.h. */
 #include <sys/ioctl.h>
-#include <sys/un.h>
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +8,7 @@
 
 #include "common/fd.h"
 #include "common/record.h"
+#include "shipper/local_socket.h"
 #include "shipper/settings.h"
 #include "shipper/stamp.h"
 
@@ -89,12 +89,26 @@ settings_check_columns(const struct settings *settings, const struct config *con
 static const char *
 settings_check_socket(const struct config *config, char *error, size_t size)
 {
-	const size_t most = sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1;
+	const char *fault = local_socket_fault(config->socket);
 
-	if (config->socket[0] == '/' && strlen(config->socket) <= most)
+	if (fault == NULL)
 		return NULL;
-	snprintf(error, size, "'%s' is no absolute path of at most %zu bytes", config->socket, most);
+	snprintf(error, size, "'%s' %s", config->socket, fault);
 	return "socket";
+}
+
+int
+settings_metrics(struct http_address *address, const struct config *config, char *error, size_t size)
+{
+	size_t length = strlen(config->socket);
+	char beside[2 * sizeof(address->path)];
+
+	if (strcmp(config->metrics, "auto") != 0)
+		return http_address_parse(address, config->metrics, error, size);
+	if (length > 5 && strcmp(config->socket + length - 5, ".sock") == 0)
+		length -= 5;
+	snprintf(beside, sizeof(beside), "unix:%.*s.metrics.sock", (int)length, config->socket);
+	return http_address_parse(address, beside, error, size);
 }
 
 static const char *
@@ -136,6 +150,8 @@ settings_resolve(struct settings *settings, const struct config *config, char *e
 		return key;
 	if (settings->sink->check != NULL && (key = settings->sink->check(config, settings->format, error, size)) != NULL)
 		return key;
+	if (settings_metrics(&settings->metrics, config, error, size) == -1)
+		return "metrics";
 	return settings_check_strings(config, error, size);
 }
 

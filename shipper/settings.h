@@ -7,6 +7,7 @@
 
 #include "common/config.h"
 #include "shipper/format.h"
+#include "shipper/http.h"
 #include "shipper/sink.h"
 
 struct settings {
@@ -14,6 +15,7 @@ struct settings {
 	const struct sink	*sink;
 	const char		*target;	/* behind the sink's colon, or "" */
 	bool			 snapshot_ends;	/* records of that kind are delivered */
+	struct http_address	 metrics;
 };
 
 /*
@@ -22,6 +24,11 @@ struct settings {
  * config_program's check.
  */
 const char	*settings_resolve(struct settings *, const struct config *, char *error, size_t size);
+/*
+ * Where metrics are shown; "auto" is beside the socket: /run/a.metrics.sock for
+ * /run/a.sock.  Returns 0, or -1 with one sentence in error.
+ */
+int		 settings_metrics(struct http_address *, const struct config *, char *error, size_t size);
 /* Opens the format.  NULL with one sentence in error. */
 void		*settings_open_format(const struct settings *, const struct config *, char *error, size_t size);
 

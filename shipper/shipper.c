@@ -27,6 +27,7 @@
 #include "shipper/delivery.h"
 #include "shipper/drain.h"
 #include "shipper/link.h"
+#include "shipper/monitor.h"
 #include "shipper/settings.h"
 #include "shipper/shipper.h"
 
@@ -48,6 +49,7 @@ struct shipper {
 	struct delivery		*delivery;
 	struct drain		*drain;
 	struct link		*link;
+	struct monitor		*monitor;	/* NULL: nothing is shown */
 	struct event		*signals[SHIPPER_SIGNALS];
 	struct event		*from_parent;
 	struct event		*watchdog;
@@ -95,6 +97,7 @@ shipper_stop(struct shipper *s, const char *why)
 	s->stopping = true;
 	log_info("%s: ending", why);
 	notify_stopping();
+	monitor_ending(s->monitor);
 	link_stop(s->link);
 	delivery_hurry(s->delivery);
 	drain_finish(s->drain);
@@ -355,7 +358,8 @@ shipper_parse(struct shipper *s, int argc, char **argv)
 static void
 shipper_event_message(int severity, const char *message)
 {
-	log_at(severity >= EVENT_LOG_WARN ? LOG_LEVEL_WARNING : LOG_LEVEL_DEBUG, "libevent: %s", message);
+	/* Also about a stranger's HTTP, who could go on and on. */
+	log_limited(severity >= EVENT_LOG_WARN ? LOG_LEVEL_WARNING : LOG_LEVEL_DEBUG, "libevent: %s", message);
 }
 
 /* What whoever started it forgot to close is not for a process that reads what others wrote. */
@@ -459,11 +463,45 @@ shipper_make_drain(struct shipper *s)
 		.books = &s->books,
 		.delivery = s->delivery,
 		.snapshot_ends = s->settings.snapshot_ends,
+		.per_netns = s->config.metrics_per_namespace,
 		.identity = identity,
 		.events = events,
 	};
 
 	s->drain = drain_new(&options);
+}
+
+/* Who takes one snapshot and goes has no use for metrics, unless it asks for them. */
+static int
+shipper_open_monitor(struct shipper *s, uid_t uid, gid_t gid, char *error, size_t size)
+{
+	const struct monitor_options options = { .base = s->base, .address = s->settings.metrics };
+
+	if (options.address.off || (s->once && strcmp(s->config.metrics, "auto") == 0))
+		return 0;
+	s->monitor = monitor_new(&options, uid, gid, error, size);
+	return s->monitor == NULL ? -1 : 0;
+}
+
+static int
+shipper_listen(struct shipper *s, char *error, size_t size)
+{
+	const struct monitor_sources from = {
+		.books = &s->books,
+		.delivery = s->delivery,
+		.drain = s->drain,
+		.link = s->link,
+		.format = s->settings.format->name,
+		.sink = s->settings.sink->name,
+	};
+
+	if (link_listen(s->link, s->drain, error, size) == -1)
+		return -1;
+	if (s->monitor == NULL)
+		return 0;
+	if (s->settings.metrics.remote)
+		log_warning("metrics = %s: other hosts can read them there, without a password", s->config.metrics);
+	return monitor_listen(s->monitor, &from, error, size);
 }
 
 static int
@@ -502,7 +540,8 @@ shipper_start(struct shipper *s)
 	if ((code = shipper_find_user(s, &uid, &gid)) != 0 || (code = shipper_open_sink(s, error, sizeof(error))) != 0)
 		return code;
 	if (shipper_find_hostname(s, error, sizeof(error)) == -1 ||
-	    (s->link = link_new(&options, uid, gid, error, sizeof(error))) == NULL) {
+	    (s->link = link_new(&options, uid, gid, error, sizeof(error))) == NULL ||
+	    shipper_open_monitor(s, uid, gid, error, sizeof(error)) == -1) {
 		log_error("%s", error);
 		return EXIT_CODE_SYSTEM;
 	}
@@ -511,7 +550,7 @@ shipper_start(struct shipper *s)
 	if ((code = shipper_confine(uid, gid)) != 0)
 		return code;
 	shipper_set_timers(s);
-	if (link_listen(s->link, s->drain, error, sizeof(error)) == 0)
+	if (shipper_listen(s, error, sizeof(error)) == 0)
 		return 0;
 	log_error("%s", error);
 	return EXIT_CODE_SYSTEM;
@@ -559,6 +598,7 @@ shipper_free(struct shipper *s)
 	shipper_free_event(s->watchdog);
 	shipper_free_event(s->status);
 	shipper_free_event(s->deadline);
+	monitor_free(s->monitor);
 	if (s->link != NULL)
 		link_free(s->link);
 	if (s->drain != NULL)

@@ -23,6 +23,7 @@
 
 #include "common/channel.h"
 #include "common/clock.h"
+#include "common/counters.h"
 #include "common/protocol.h"
 #include "common/record.h"
 #include "common/ring.h"
@@ -388,6 +389,26 @@ attack_hang_up(struct collector *c)
 	shutdown(c->doorbell, SHUT_RDWR);
 }
 
+/* What an honest collector of a newer kernel would count. */
+static void
+attack_word(struct collector *c)
+{
+	struct counters *word = ring_counters(&c->producer);
+
+	word->unknown_attributes[RECORD_NEST_TOP][23] = 7;
+	word->unknown_attributes[RECORD_NEST_TOP][COUNTERS_KINDS - 1] = 2;
+	word->read = 12;
+	word->encoded = 10;
+	word->dropped[COUNTERS_DROP_DEADLINE] = 2;
+}
+
+/* Counts more than anybody can. */
+static void
+attack_lie(struct collector *c)
+{
+	memset(ring_counters(&c->producer), 0xff, sizeof(struct counters));
+}
+
 static const struct attack attacks[] = {
 	{ "none", NULL, NULL, false, false },
 	{ "garbage", attack_garbage, NULL, false, true },
@@ -416,6 +437,8 @@ static const struct attack attacks[] = {
 	{ "flood", NULL, attack_flood, true, false },
 	{ "ringing", NULL, attack_ringing, true, false },
 	{ "hang-up", NULL, attack_hang_up, false, false },
+	{ "word", NULL, attack_word, false, false },
+	{ "lie", NULL, attack_lie, false, false },
 	{ NULL, NULL, NULL, false, false }
 };
 

@@ -991,6 +991,106 @@ assert_declined(struct fixture *f, const struct collector *c, const struct proto
 	assert_int_equal(f->hostile.epochs[hostile], message->epoch);
 }
 
+/* --- the accounts ----------------------------------------------------------------------- */
+
+/* The end of a snapshot, as a collector writes it. */
+static size_t
+end_record(uint8_t *to, enum record_way way, enum record_outcome outcome, uint64_t duration)
+{
+	size_t n = 0;
+	const uint64_t fields[][2] = {
+		{ RECORD_N_timestamp_ns, 1 }, { RECORD_N_record_kind, RECORD_KIND_SNAPSHOT_END }, { RECORD_N_record_sequence, 1 },
+		{ RECORD_N_snapshot_way, way }, { RECORD_N_snapshot_outcome, outcome }, { RECORD_N_snapshot_duration_ns, duration },
+	};
+
+	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+		n += varint_write(to + n, fields[i][0] << 3);
+		n += varint_write(to + n, fields[i][1]);
+	}
+	return n;
+}
+
+static void
+test_accounts_of_rings(void **state)
+{
+	struct fixture f = { 0 };
+	struct collector a, bad;
+	struct drain_figures figures;
+	const struct accounts *accounts;
+	uint8_t record[64];
+	uint64_t before;
+
+	(void)state;
+	begin(&f);
+	f.sink->hold = true;
+	collector_start(&f, &a, 1);
+	before = clock_real();
+	collector_write(&a, 40);
+	collector_write_bytes(&a, record, end_record(record, RECORD_WAY_WALK, RECORD_OUTCOME_COMPLETE, 70));
+	collector_write_bytes(&a, record, end_record(record, RECORD_WAY_SKIP, RECORD_OUTCOME_DEADLINE, 5));
+	((struct counters *)ring_counters(&a.producer))->encoded = 40;
+	loop_until(f.base, f.books.drained == 42);
+	accounts = drain_accounts(f.drain, &figures);
+	assert_int_equal(figures.rings, 1);
+	assert_int_equal(figures.bytes, RING_SIZE_MIN);
+	assert_int_equal(figures.unread, 0);
+	assert_int_equal(figures.held, accounts->total.published);
+	assert_int_equal(figures.fullest, figures.held * SECOND / RING_SIZE_MIN);
+	assert_true(figures.oldest_snapshot >= before && figures.oldest_snapshot <= clock_real());
+	assert_int_equal(accounts->total.published, a.producer.position);
+	assert_int_equal(accounts->total.read, a.producer.position);
+	assert_int_equal(accounts->total.outcomes[RECORD_OUTCOME_COMPLETE], 1);
+	assert_int_equal(accounts->total.outcomes[RECORD_OUTCOME_DEADLINE], 1);
+	assert_int_equal(accounts->total.ways[RECORD_WAY_WALK], 1);
+	assert_int_equal(accounts->total.ways[RECORD_WAY_SKIP], 1);
+	assert_int_equal(accounts->total.duration, 75);
+	assert_int_equal(accounts->total.word.encoded, 40);
+	fake_let_go(f.sink);
+	/* A hostile one: what stands behind its bad record is never read. */
+	collector_start(&f, &bad, 2);
+	collector_put(&bad, RECORD_KIND_SOCKET);
+	collector_write_bytes(&bad, "\xff\xff\xff\xff", 4);
+	collector_write(&bad, 3);
+	loop_until(f.base, f.books.hostile == 1);
+	accounts = drain_accounts(f.drain, &figures);
+	assert_int_equal(figures.rings, 1);
+	assert_int_equal(accounts->total.dropped, 1);
+	assert_int_equal(accounts->total.published, accounts->total.read + accounts->total.abandoned);
+	assert_int_equal(accounts->total.published, a.producer.position + bad.producer.position);
+	/* The rings go, the sums stay. */
+	drain_ended(f.drain, 1);
+	drain_ended(f.drain, 2);
+	loop_until(f.base, f.drained.count == 2);
+	accounts = drain_accounts(f.drain, &figures);
+	assert_int_equal(figures.rings + figures.oldest_snapshot + figures.held, 0);
+	assert_int_equal(accounts->total.published, a.producer.position + bad.producer.position);
+	assert_int_equal(accounts->total.drained, f.books.drained);
+	assert_int_equal(accounts->total.word.encoded, 40);
+	collector_free(&a);
+	collector_free(&bad);
+	end(&f);
+}
+
+static void
+test_a_collector_that_waits_is_seen(void **state)
+{
+	struct fixture f = { 0 };
+	struct collector c;
+	struct drain_figures figures;
+
+	(void)state;
+	begin(&f);
+	collector_start(&f, &c, 1);
+	loop_some(f.base);
+	(void)drain_accounts(f.drain, &figures);
+	assert_int_equal(figures.waiting, 0);
+	atomic_store(&c.producer.own->waiting, 1);
+	(void)drain_accounts(f.drain, &figures);
+	assert_int_equal(figures.waiting, 1);
+	collector_free(&c);
+	end(&f);
+}
+
 static void
 test_bad_names(void **state)
 {
@@ -1123,6 +1223,8 @@ main(void)
 		cmocka_unit_test(test_a_length_that_cannot_be),
 		cmocka_unit_test(test_a_doorbell_that_never_stops),
 		cmocka_unit_test(test_a_collector_that_runs_amok),
+		cmocka_unit_test(test_accounts_of_rings),
+		cmocka_unit_test(test_a_collector_that_waits_is_seen),
 		cmocka_unit_test(test_bad_names),
 		cmocka_unit_test(test_bad_messages),
 		cmocka_unit_test(test_bad_descriptors),

@@ -1,8 +1,11 @@
 /* The metrics: each number has its row, and their text is what Prometheus reads. */
 #include <ctype.h>
 
+#include "common/version.h"
 #include "shipper/metrics.h"
 #include "tests/unit/shipper_parts.h"
+
+static const struct metrics empty = { .format = "a\"b", .sink = "c" };
 
 static char *
 written(const struct metrics *metrics)
@@ -34,20 +37,27 @@ value_of(const char *text, const char *name)
 
 /* --- the table ----------------------------------------------------------------- */
 
-/* Whoever adds a number to books.h or counters.h finds out here that nobody would see it. */
+/* Whoever adds a number to books.h, counters.h or another source finds out here that nobody would see it. */
 static void
 test_every_number_has_one_row(void **state)
 {
-	static unsigned int rows[sizeof(struct metrics) / sizeof(uint64_t)];
+	static unsigned int rows[offsetof(struct metrics, netns) / sizeof(uint64_t)];
 
 	(void)state;
 	for (size_t i = 0; i < metrics_nrows; i++)
 		for (size_t n = 0; n < metrics_rows[i].count; n++)
-			rows[metrics_rows[i].offset / sizeof(uint64_t) + n]++;
+			if (metrics_rows[i].offset < offsetof(struct metrics, netns))
+				rows[metrics_rows[i].offset / sizeof(uint64_t) + n]++;
+	/* These three are shown for each namespace only. */
+	rows[offsetof(struct metrics, account.drained) / sizeof(uint64_t)]++;
+	rows[offsetof(struct metrics, account.filtered) / sizeof(uint64_t)]++;
+	rows[offsetof(struct metrics, account.dropped) / sizeof(uint64_t)]++;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		if (rows[i] != 1)
-			fail_msg("the number at byte %zu of struct metrics (books to %zu) has %u rows in shipper/metrics.def",
-			    i * sizeof(uint64_t), sizeof(struct books), rows[i]);
+			fail_msg("the number at byte %zu of struct metrics has %u rows in shipper/metrics.def; books begin at byte %zu, "
+			    "account at %zu, its word at %zu, rings at %zu, now at %zu", i * sizeof(uint64_t), rows[i],
+			    offsetof(struct metrics, books), offsetof(struct metrics, account), offsetof(struct metrics, account.word),
+			    offsetof(struct metrics, rings), offsetof(struct metrics, now));
 }
 
 static bool
@@ -74,6 +84,8 @@ test_families_are_sound(void **state)
 	for (size_t i = 0; i < metrics_nrows; i++) {
 		const struct metrics_row *row = &metrics_rows[i];
 
+		if (row->group != NULL)
+			continue;
 		assert_true(row->help != NULL && row->help[0] != '\0');
 		if (row->name == NULL) {
 			assert_non_null(family);
@@ -83,8 +95,10 @@ test_families_are_sound(void **state)
 		}
 		family = row;
 		assert_true(is_name(row->name));
-		assert_true(row->label == NULL || is_name(row->label));
-		assert_int_equal(ends_with(row->name, "_total"), row->kind == METRICS_COUNTER || row->kind == METRICS_COUNTER_NANO);
+		assert_true(row->label == NULL || row->info != NULL || is_name(row->label));
+		assert_int_equal(ends_with(row->name, "_total"), metrics_is_counter(row->kind));
+		/* A namespace's name is the only label without bounds. */
+		assert_int_equal(row->netns, strncmp(row->name, "netns_", 6) == 0 && strcmp(row->name, "netns_rings_unlisted_total") != 0);
 		assert_true((row->count == 0) == (row->label != NULL));
 		assert_true(row->count <= 1);
 		for (size_t k = 0; k < i; k++)
@@ -97,12 +111,24 @@ test_families_are_sound(void **state)
 static void
 test_values_are_shown(void **state)
 {
-	struct metrics metrics = { .books = { .drained = 12, .dropped = { [BOOKS_DROP_HOSTILE] = 3 }, .bytes = UINT64_MAX } };
+	struct metrics metrics = empty;
 	char *text;
 
 	(void)state;
-	metrics.word.dropped[COUNTERS_DROP_ABANDONED] = 5;
+	metrics.books.drained = 12;
+	metrics.books.dropped[BOOKS_DROP_HOSTILE] = 3;
+	metrics.books.bytes = UINT64_MAX;
+	metrics.account.word.dropped[COUNTERS_DROP_ABANDONED] = 5;
+	metrics.account.outcomes[RECORD_OUTCOME_DEADLINE] = 2;
+	metrics.now.cpu = 3 * SECOND + 5 * MILLISECOND;
+	metrics.rings.fullest = SECOND / 4;
 	text = written(&metrics);
+	assert_string_equal(value_of(text, "tcpdiag_shipper_cpu_seconds_total"), "3.005000000");
+	assert_string_equal(value_of(text, "tcpdiag_rings_fullest_ratio"), "0.250000000");
+	assert_string_equal(value_of(text, "tcpdiag_snapshots_total{outcome=\"deadline\"}"), "2");
+	assert_string_equal(value_of(text, "tcpdiag_snapshots_total{outcome=\"complete\"}"), "0");
+	assert_non_null(strstr(text, "\ntcpdiag_build_info{version=\"" VERSION "\",commit=\""));
+	assert_string_equal(value_of(text, "tcpdiag_delivery_info{format=\"a\\\"b\",sink=\"c\"}"), "1");
 	assert_string_equal(value_of(text, "tcpdiag_records_drained_total"), "12");
 	assert_string_equal(value_of(text, "tcpdiag_records_delivered_total"), "0");
 	assert_string_equal(value_of(text, "tcpdiag_records_dropped_total{reason=\"hostile\"}"), "3");
@@ -115,17 +141,17 @@ test_values_are_shown(void **state)
 static void
 test_unknown_attributes_are_shown_when_they_were_seen(void **state)
 {
-	struct metrics metrics = { 0 };
+	struct metrics metrics = empty;
 	char *text = written(&metrics);
 
 	(void)state;
 	assert_null(strstr(text, "tcpdiag_collector_attributes_unknown_total{"));
 	assert_non_null(strstr(text, "# TYPE tcpdiag_collector_attributes_unknown_total counter\n"));
 	free(text);
-	metrics.word.unknown_attributes[RECORD_NEST_TOP][23] = 7;
-	metrics.word.unknown_attributes[RECORD_NEST_TOP][31] = 1;
-	metrics.word.unknown_attributes[RECORD_NEST_TLS][8] = 2;
-	metrics.word.unknown_attributes[RECORD_NEST_MPTCP][31] = 3;
+	metrics.account.word.unknown_attributes[RECORD_NEST_TOP][23] = 7;
+	metrics.account.word.unknown_attributes[RECORD_NEST_TOP][31] = 1;
+	metrics.account.word.unknown_attributes[RECORD_NEST_TLS][8] = 2;
+	metrics.account.word.unknown_attributes[RECORD_NEST_MPTCP][31] = 3;
 	text = written(&metrics);
 	assert_string_equal(value_of(text, "tcpdiag_collector_attributes_unknown_total{kind=\"23\"}"), "7");
 	assert_string_equal(value_of(text, "tcpdiag_collector_attributes_unknown_total{kind=\"31+\"}"), "1");
@@ -139,7 +165,7 @@ test_unknown_attributes_are_shown_when_they_were_seen(void **state)
 static void
 test_families_stand_together(void **state)
 {
-	struct metrics metrics = { 0 };
+	struct metrics metrics = empty;
 	char *text = written(&metrics);
 	const char *family = "";
 	size_t heads = 0;
@@ -158,6 +184,37 @@ test_families_stand_together(void **state)
 		assert_memory_equal(name, family, strcspn(name, " {"));
 	}
 	assert_true(heads > 20);
+	free(text);
+}
+
+/* Each namespace by its name, whatever that is; none of it without being asked for. */
+static void
+test_namespaces_are_shown_when_asked_for(void **state)
+{
+	struct account_netns one = { .name = "blue" }, two = { .name = "q\"\\\n" };
+	struct account_list list = LIST_HEAD_INITIALIZER(list);
+	struct metrics metrics = empty;
+	char *text = written(&metrics);
+
+	(void)state;
+	assert_null(strstr(text, "tcpdiag_netns_rings{"));
+	assert_null(strstr(text, "tcpdiag_netns_records_drained_total"));
+	free(text);
+	one.shown.sum.drained = 41;
+	one.shown.sum.word.unknown_attributes[RECORD_NEST_TOP][23] = 9;
+	two.shown.sum.outcomes[RECORD_OUTCOME_COMPLETE] = 42;
+	two.shown.snapshot = 1700000000 * SECOND;
+	LIST_INSERT_HEAD(&list, &one, next);
+	LIST_INSERT_HEAD(&list, &two, next);
+	metrics.namespaces = &list;
+	text = written(&metrics);
+	assert_string_equal(value_of(text, "tcpdiag_netns_records_drained_total{netns=\"blue\"}"), "41");
+	assert_string_equal(value_of(text, "tcpdiag_netns_records_drained_total{netns=\"q\\\"\\\\\\n\"}"), "0");
+	assert_string_equal(value_of(text, "tcpdiag_netns_snapshots_total{netns=\"q\\\"\\\\\\n\",outcome=\"complete\"}"), "42");
+	assert_string_equal(value_of(text, "tcpdiag_netns_snapshot_timestamp_seconds{netns=\"q\\\"\\\\\\n\"}"), "1700000000.000000000");
+	assert_string_equal(value_of(text, "tcpdiag_netns_collector_attributes_unknown_total{netns=\"blue\",kind=\"23\"}"), "9");
+	/* The sum has no such label. */
+	assert_string_equal(value_of(text, "tcpdiag_records_drained_total"), "0");
 	free(text);
 }
 
@@ -184,6 +241,7 @@ main(void)
 		cmocka_unit_test(test_values_are_shown),
 		cmocka_unit_test(test_unknown_attributes_are_shown_when_they_were_seen),
 		cmocka_unit_test(test_families_stand_together),
+		cmocka_unit_test(test_namespaces_are_shown_when_asked_for),
 		cmocka_unit_test(test_escaping),
 	};
 

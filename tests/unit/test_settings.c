@@ -107,6 +107,8 @@ test_mistakes(void **state)
 		{ "columns", "format jsonl writes all fields", { "columns", "netns", "format", "jsonl" } },
 		{ "socket", "'a/b' is no absolute path", { "socket", "a/b", "sink", "null" } },
 		{ "socket", "'/xxx", { "socket", long_path, "sink", "null" } },
+		{ "metrics", "'0:9477' is not off, unix:/PATH", { "metrics", "0:9477", "sink", "null" } },
+		{ "metrics", "'x' is no absolute path", { "metrics", "unix:x", "sink", "null" } },
 		{ "hostname", "the value is longer than 255 bytes", { "hostname", long_name, "sink", "null" } },
 		{ "location", "the value is longer than 255 bytes", { "location", long_name, "sink", "null" } },
 		{ "label", "the value is longer than 255 bytes", { "label", long_name, "sink", "null" } },
@@ -126,6 +128,32 @@ test_mistakes(void **state)
 	}
 }
 
+static void
+test_metrics_are_beside_the_socket(void **state)
+{
+	static const struct {
+		const char	*socket, *metrics, *path;
+		bool		 off, remote;
+	} cases[] = {
+		{ "/run/tcpdiag/shipper.sock", "auto", "/run/tcpdiag/shipper.metrics.sock", false, false },
+		{ "/a/b.sock", "auto", "/a/b.metrics.sock", false, false },
+		{ "/a/b", "auto", "/a/b.metrics.sock", false, false },
+		{ "/a/.sock", "auto", "/a/.metrics.sock", false, false },
+		{ "/a/b.sock", "off", "", true, false },
+		{ "/a/b.sock", "unix:/c", "/c", false, false },
+		{ "/a/b.sock", "127.0.0.1:1", "", false, false },
+		{ "/a/b.sock", "0.0.0.0:1", "", false, true },
+	};
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		assert_null(resolve(f, WORDS("socket", cases[i].socket, "metrics", cases[i].metrics)));
+		assert_string_equal(f->settings.metrics.path, cases[i].path);
+		assert_int_equal(f->settings.metrics.off, cases[i].off);
+		assert_int_equal(f->settings.metrics.remote, cases[i].remote);
+	}
+}
+
 #define test(name)	cmocka_unit_test_setup_teardown(name, begin, end)
 
 int
@@ -134,6 +162,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		test(test_the_format_depends_on_the_sink),
 		test(test_snapshot_ends),
+		test(test_metrics_are_beside_the_socket),
 		test(test_mistakes),
 	};
 

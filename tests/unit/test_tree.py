@@ -9,7 +9,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ["TCPDIAG_BIN"])
-PAGES = sorted((ROOT / "man").iterdir())
+PAGES = sorted((ROOT / "man").glob("*.[1-9]"))
 SERVICES = sorted((ROOT / "units").glob("*.service"))
 
 
@@ -38,10 +38,10 @@ def test_man_page_is_sound(page):
 
 def test_every_key_is_documented_as_it_is():
     page = (ROOT / "man" / "tcpdiag.conf.5").read_text()
-    documented = dict(re.findall(r"^\.It Ic ([a-z.-]+) Pq (.+)$", page, re.MULTILINE))
+    documented = dict(re.findall(r"^\.It Ic ([a-z-]+) Pq (.+)$", page, re.MULTILINE))
     expected = {}
     for kind, _, name, standard, *_, programs, _ in rows("config.def", "KEY"):
-        expected[name] = (", ".join(programs), standard if kind not in ("LIST", "STRING", "PROPERTIES") or standard else None)
+        expected[name] = (", ".join(programs), standard if kind not in ("LIST", "STRING") or standard else None)
     assert sorted(documented) == sorted(expected)
     for name, (programs, standard) in expected.items():
         assert documented[name].startswith(programs), name
@@ -76,6 +76,19 @@ def test_every_decoder_is_documented():
     documented = [name for line in re.findall(r"^\.It Cm (.+)$", said, re.MULTILINE) for name in line.split(" , ")]
     sets = {row[-1] for kind in ("ATTRIBUTE", "NEST") for row in rows("attribute.def", kind)}
     assert sorted(documented) == sorted({"default", "all", "none", *sets})
+
+
+def test_metrics_page_is_what_the_table_says():
+    made = run(os.path.join(os.environ["TCPDIAG_BUILD"], "man", "metrics"))
+    assert made.returncode == 0
+    assert made.stdout == (ROOT / "man" / "tcpdiag-metrics.7").read_text(), "make metrics-page writes it anew"
+
+
+def test_what_runs_as_root_has_no_http():
+    """evhttp is the shipper's; the namespacer is not even linked with it."""
+    needed = {name: run("readelf", "-d", str(BIN / name)).stdout for name in ("tcpdiag-namespacer", "tcpdiag-shipper")}
+    assert "libevent_core" in needed["tcpdiag-namespacer"] and "libevent_extra" not in needed["tcpdiag-namespacer"]
+    assert "libevent_extra" in needed["tcpdiag-shipper"]
 
 
 def test_every_exit_code_is_documented():
