@@ -22,7 +22,7 @@
 
 enum { CONFIG_NUMBER_MAX = 32, CONFIG_NAME_MAX = 64 };
 
-enum config_type { TYPE_DURATION, TYPE_SIZE, TYPE_COUNT, TYPE_BOOL, TYPE_STRING, TYPE_LIST, TYPES };
+enum config_type { TYPE_DURATION, TYPE_SIZE, TYPE_COUNT, TYPE_BOOL, TYPE_STRING, TYPE_LIST, TYPE_PROPERTIES, TYPES };
 
 struct config_row {
 	enum config_type	 type;
@@ -152,6 +152,7 @@ static int	set_number(void *, const struct config_row *, const char *, char *, s
 static int	set_bool(void *, const struct config_row *, const char *, char *, size_t);
 static int	set_string(void *, const struct config_row *, const char *, char *, size_t);
 static int	add_items(void *, const struct config_row *, const char *, char *, size_t);
+static int	set_property(void *, const struct config_row *, const char *, char *, size_t);
 static void	print_number(const void *, const struct config_row *, FILE *);
 static void	print_bool(const void *, const struct config_row *, FILE *);
 static void	print_string(const void *, const struct config_row *, FILE *);
@@ -170,6 +171,8 @@ static const struct {
 	[TYPE_BOOL] = { "yes|no", "yes or no", NULL, set_bool, print_bool },
 	[TYPE_STRING] = { "TEXT", NULL, NULL, set_string, print_string },
 	[TYPE_LIST] = { "LIST", NULL, NULL, add_items, print_list },
+	/* config_print() gives each a line of its own. */
+	[TYPE_PROPERTIES] = { "TEXT", NULL, NULL, set_property, NULL },
 };
 
 static int
@@ -216,6 +219,13 @@ set_string(void *member, const struct config_row *row, const char *value, char *
 	return 0;
 }
 
+static void
+add_item(struct config_list *list, char *item)
+{
+	list->items = checked(reallocarray(list->items, list->count + 1, sizeof(*list->items)));
+	list->items[list->count++] = item;
+}
+
 static int
 add_items(void *member, const struct config_row *row, const char *value, char *error, size_t size)
 {
@@ -228,13 +238,34 @@ add_items(void *member, const struct config_row *row, const char *value, char *e
 	for (;; value += length + 1) {
 		length = strcspn(value, ",");
 		item = trimmed(value, length);
-		list->items = checked(reallocarray(list->items, list->count + 1, sizeof(*list->items)));
-		list->items[list->count++] = item;
+		add_item(list, item);
 		if (item[0] == '\0')
 			return fail(error, size, "%s: there is nothing before or after a comma", row->name);
 		if (value[length] == '\0')
 			return 0;
 	}
+}
+
+/* value: "NAME=VALUE". */
+static int
+set_property(void *member, const struct config_row *row, const char *value, char *error, size_t size)
+{
+	struct config_list *list = member;
+	size_t i, name = strcspn(value, "=") + 1;
+
+	if (value[0] == '\0')
+		return 0;	/* the default */
+	if (value[0] == '=')
+		return fail(error, size, "%s: the property's name is missing", row->name);
+	for (i = 0; i < list->count; i++) {
+		if (strncmp(list->items[i], value, name) == 0) {
+			free(list->items[i]);
+			list->items[i] = checked(strdup(value));
+			return 0;
+		}
+	}
+	add_item(list, checked(strdup(value)));
+	return 0;
 }
 
 static void
@@ -295,6 +326,8 @@ row_by_name(const char *name, size_t length)
 	const struct config_row *row;
 
 	for (row = rows; row < rows + ROWS; row++) {
+		if (row->type == TYPE_PROPERTIES && strncmp(row->name, name, strlen(row->name)) == 0)
+			return row;
 		if (row->name != NULL && strncmp(row->name, name, length) == 0 && row->name[length] == '\0')
 			return row;
 	}
@@ -320,12 +353,28 @@ config_key(size_t index)
 	return NULL;
 }
 
-/* line: of the file that is being read, or 0. */
+/* What a type's set() is given: the value, for a property with its name before it. */
+static char *
+row_value(const struct config_row *row, const char *key, const char *text)
+{
+	char *value = trimmed(text, strlen(text)), *both;
+	size_t prefix = strlen(row->name);
+
+	if (row->type != TYPE_PROPERTIES || key == NULL)
+		return value;
+	if (asprintf(&both, "%.*s=%s", (int)(strcspn(key, "=") - prefix), key + prefix, value) == -1)
+		both = NULL;
+	free(value);
+	return checked(both);
+}
+
+/* key: as it was written, NULL for a default; line: of the file that is being read, or 0. */
 static int
-set_row(struct config *config, const struct config_row *row, unsigned int line, const char *text, char *error, size_t size)
+set_row(struct config *config, const struct config_row *row, const char *key, unsigned int line, const char *text,
+    char *error, size_t size)
 {
 	struct config_place *place = &config->places[row - rows];
-	cleanup_free char *value = trimmed(text, strlen(text));
+	cleanup_free char *value = row_value(row, key, text);
 
 	if (!utf8_valid(value, strlen(value)))
 		return fail(error, size, "%s: the value is not UTF-8, or has a control character", row->name);
@@ -344,7 +393,7 @@ config_init(struct config *config)
 	*config = (struct config){ 0 };
 	config->places = checked(calloc(ROWS, sizeof(*config->places)));
 	for (row = rows; row < rows + ROWS; row++) {
-		if (row->name != NULL && set_row(config, row, 0, row->standard, error, sizeof(error)) == -1)
+		if (row->name != NULL && set_row(config, row, NULL, 0, row->standard, error, sizeof(error)) == -1)
 			fatal(EXIT_CODE_INTERNAL, "the default of %s", error);
 	}
 	config->source = 1;
@@ -356,7 +405,7 @@ config_free(struct config *config)
 	const struct config_row *row;
 
 	for (row = rows; row < rows + ROWS; row++) {
-		if (row->type == TYPE_LIST)
+		if (row->type == TYPE_LIST || row->type == TYPE_PROPERTIES)
 			list_clear(member_of(config, row));
 		if (row->type == TYPE_STRING)
 			free(*(char **)member_of(config, row));
@@ -439,7 +488,7 @@ config_set(struct config *config, const char *key, const char *value, char *erro
 
 	if (row == NULL)
 		return fail_unknown_key(key, error, size);
-	return set_row(config, row, 0, value, error, size);
+	return set_row(config, row, key, 0, value, error, size);
 }
 
 /* --- the file ------------------------------------------------------------ */
@@ -459,9 +508,9 @@ read_assignment(struct config *config, unsigned int line, const char *text, char
 	if (row == NULL)
 		return fail_unknown_key(key, error, size);
 	place = &config->places[row - rows];
-	if (row->type != TYPE_LIST && place->source == config->source)
+	if (row->type != TYPE_LIST && row->type != TYPE_PROPERTIES && place->source == config->source)
 		return fail(error, size, "'%s' is set in line %u already", key, place->line);
-	return set_row(config, row, line, equals + 1, error, size);
+	return set_row(config, row, key, line, equals + 1, error, size);
 }
 
 static int
@@ -514,6 +563,18 @@ config_read(struct config *config, const char *name, char *error, size_t size)
 	return result;
 }
 
+/* "NAME=VALUE" as lines of the file. */
+static void
+print_properties(const struct config_row *row, const struct config_list *list, FILE *out)
+{
+	size_t i, name;
+
+	for (i = 0; i < list->count; i++) {
+		name = strcspn(list->items[i], "=");
+		fprintf(out, "%s%.*s = %s\n", row->name, (int)name, list->items[i], list->items[i] + name + 1);
+	}
+}
+
 void
 config_print(const struct config *config, FILE *out, char only)
 {
@@ -522,6 +583,10 @@ config_print(const struct config *config, FILE *out, char only)
 	for (row = rows; row < rows + ROWS; row++) {
 		if (!is_read_by(row, only))
 			continue;
+		if (row->type == TYPE_PROPERTIES) {
+			print_properties(row, (const struct config_list *)((const char *)config + row->offset), out);
+			continue;
+		}
 		fprintf(out, "%s =", row->name);
 		types[row->type].print((const char *)config + row->offset, row, out);
 		fputc('\n', out);
@@ -692,7 +757,7 @@ word_apply(struct parse *parse, const struct parse_word *at)
 		code = at->option->set(at->context, at->value);
 		return code != 0 ? code : -1;
 	}
-	if (set_row(parse->config, at->row, 0, at->value, error, sizeof(error)) == -1) {
+	if (set_row(parse->config, at->row, at->name, 0, at->value, error, sizeof(error)) == -1) {
 		log_error("--%s", error);
 		return EXIT_CODE_USAGE;
 	}
@@ -790,7 +855,7 @@ help_keys(char letter)
 		if (title != NULL)
 			printf("\n%s:\n", title->help);
 		title = NULL;
-		snprintf(text, sizeof(text), "--%s %s", row->name, types[row->type].argument);
+		snprintf(text, sizeof(text), "--%s%s %s", row->name, row->type == TYPE_PROPERTIES ? "NAME" : "", types[row->type].argument);
 		help_line(text, row->help, row->standard);
 	}
 }

@@ -27,6 +27,7 @@ struct config {
 #define BOOL		bool
 #define STRING		char *
 #define LIST		struct config_list
+#define PROPERTIES	struct config_list	/* of "NAME=VALUE" */
 #define KEY(type, member, name, standard, minimum, maximum, programs, help) type member;
 #include "common/config.def"
 #undef KEY
@@ -36,6 +37,7 @@ struct config {
 #undef BOOL
 #undef STRING
 #undef LIST
+#undef PROPERTIES
 	/* The rest is config.c's: where each key was set last. */
 	struct config_place	*places;
 	unsigned int		 source;
@@ -76,6 +78,8 @@ void	config_free(struct config *);
  * around a value is no part of it; a value is UTF-8 without control characters.
  * A LIST takes items separated by commas and adds them; the first call since
  * config_init, or since the source changed, replaces what was there.
+ * PROPERTIES are keys that begin with the row's name and go on with that of a
+ * library's property; of two with one name the later wins.
  */
 int	config_set(struct config *, const char *key, const char *value, char *error, size_t size);
 /*

@@ -9,6 +9,7 @@ const struct sink *const sinks[] = {
 	&sink_stderr,
 	&sink_file,
 	&sink_null,
+	&sink_kafka,
 	NULL
 };
 

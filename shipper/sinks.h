@@ -8,5 +8,6 @@ extern const struct sink sink_stdout;
 extern const struct sink sink_stderr;
 extern const struct sink sink_file;
 extern const struct sink sink_null;
+extern const struct sink sink_kafka;
 
 #endif

@@ -55,6 +55,7 @@ count_items(const struct config *config)
 #define ITEMS_LIST(member)						\
 	for (size_t i = 0; i < config->member.count; i++, count++)	\
 		FUZZ_REQUIRE(config->member.items[i][0] != '\0');
+#define ITEMS_PROPERTIES(member) ITEMS_LIST(member)
 #define KEY(type, member, name, standard, minimum, maximum, programs, help) ITEMS_##type(member)
 #include "common/config.def"
 #undef KEY

@@ -249,6 +249,23 @@ test_lists_add_within_a_source_and_replace_across(void **state)
 }
 
 static void
+test_properties_are_kept_by_name(void **state)
+{
+	static char text[OUTPUT_MAX];
+	FILE *out;
+
+	assert_int_equal(read_text("kafka.rdkafka.linger.ms = 50\nkafka.rdkafka.debug = broker,topic\n"), 0);
+	assert_int_equal(set("kafka.rdkafka.linger.ms", " 7 "), 0);
+	assert_list(&config.kafka_rdkafka, "linger.ms=7|debug=broker,topic");
+	out = fmemopen(text, sizeof(text), "w");
+	config_print(&config, out, 'S');
+	fclose(out);
+	assert_non_null(strstr(text, "\nkafka.rdkafka.linger.ms = 7\nkafka.rdkafka.debug = broker,topic\n"));
+	assert_int_equal(set("kafka.rdkafka.", "x"), -1);
+	assert_string_equal(error, "kafka.rdkafka.: the property's name is missing");
+}
+
+static void
 test_empty_items_are_refused(void **state)
 {
 	static const char *const bad[] = { ",", "a,", ",a", "a,,b", "a, ,b" };
@@ -358,7 +375,7 @@ test_programs_print_their_own_keys(void **state)
 static void
 test_keys_can_be_listed(void **state)
 {
-	size_t i, lines = 0;
+	size_t i, keys = 0, lines = 0;
 	static char text[OUTPUT_MAX];
 	FILE *out = fmemopen(text, sizeof(text), "w");
 	char *c;
@@ -367,9 +384,10 @@ test_keys_can_be_listed(void **state)
 	fclose(out);
 	for (c = text; *c != '\0'; c++)
 		lines += *c == '\n';
+	/* A prefix (its name ends with a dot) has a line for each property that is set. */
 	for (i = 0; config_key(i) != NULL; i++)
-		;
-	assert_int_equal(i, lines);
+		keys += config_key(i)[strlen(config_key(i)) - 1] != '.';
+	assert_int_equal(keys, lines);
 	assert_string_equal(config_key(0), "interval");
 }
 
@@ -595,7 +613,7 @@ test_help_has_every_key_of_the_program(void **state)
 	assert_int_equal(run.code, 0);
 	assert_string_equal(run.err, "");
 	for (i = 0; config_key(i) != NULL; i++) {
-		snprintf(option, sizeof(option), "  --%s ", config_key(i));
+		snprintf(option, sizeof(option), "  --%s%s ", config_key(i), config_key(i)[strlen(config_key(i)) - 1] == '.' ? "NAME" : "");
 		assert_non_null(strstr(run.out, option));
 	}
 	assert_non_null(strstr(run.out, "usage: prog [options]\nDoes things.\n"));
@@ -632,6 +650,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_text_must_be_clean, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_unknown_keys_get_a_suggestion, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lists_add_within_a_source_and_replace_across, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_properties_are_kept_by_name, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_empty_items_are_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_file_is_read, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_file_errors_name_the_line, setup, teardown),
