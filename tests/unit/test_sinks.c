@@ -121,9 +121,9 @@ test_names_that_are_none(void **state)
 		const char	*spec;
 		const char	*error;
 	} bad[] = {
-		{ "sydout", "there is no sink 'sydout'; there are: stdout, stderr, file:TARGET, null" },
-		{ "", "there is no sink ''; there are: stdout, stderr, file:TARGET, null" },
-		{ "fil:/x", "there is no sink 'fil'; there are: stdout, stderr, file:TARGET, null" },
+		{ "sydout", "there is no sink 'sydout'; there are: stdout, stderr, file:TARGET, null, kafka" },
+		{ "", "there is no sink ''; there are: stdout, stderr, file:TARGET, null, kafka" },
+		{ "fil:/x", "there is no sink 'fil'; there are: stdout, stderr, file:TARGET, null, kafka" },
 		{ "file", "sink file needs a target: file:TARGET" },
 		{ "file:", "sink file needs a target: file:TARGET" },
 		{ "null:x", "sink null takes no target, but has 'x'" },
