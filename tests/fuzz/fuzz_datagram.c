@@ -48,6 +48,30 @@ require_no_keys(const struct nlmsghdr *message)
 	}
 }
 
+/* What is read from an attribute, but numbers. */
+static void
+require_other(const struct record_value *value, const struct record_field *field, const uint8_t *payload, size_t length)
+{
+	switch (field->load) {
+	case RECORD_LOAD_FLAG:
+		FUZZ_REQUIRE(value->number == 1);
+		break;
+	case RECORD_LOAD_KEYS:
+		FUZZ_REQUIRE(value->number == length / sizeof(struct tcp_diag_md5sig) && value->number > 0);
+		break;
+	case RECORD_LOAD_TAIL:
+		FUZZ_REQUIRE(value->number == (length - field->offset < RECORD_BYTES_MAX ? length - field->offset : RECORD_BYTES_MAX));
+		FUZZ_REQUIRE(memcmp(value->bytes, payload + field->offset, (size_t)value->number) == 0);
+		break;
+	case RECORD_LOAD_ADDRESS:
+		FUZZ_REQUIRE(value->number == 16 && field->offset + value->number <= length);
+		FUZZ_REQUIRE(memcmp(value->bytes, payload + field->offset, 16) == 0);
+		break;
+	default:
+		break;
+	}
+}
+
 /* A field is in the record exactly when the kernel sent it, with that value. */
 static void
 require_row(const struct record *record, const struct attributes *found, enum record_index row)
@@ -62,8 +86,12 @@ require_row(const struct record *record, const struct attributes *found, enum re
 	sent = (found->present >> field->source & 1) != 0 &&
 	    (field->source != RECORD_INFO || field->offset + width <= found->length[field->source]);
 	FUZZ_REQUIRE(record_field_present(record, row) == sent);
-	if (!sent || field->load < RECORD_LOAD_U8 || field->load > RECORD_LOAD_U64)
+	if (!sent)
 		return;
+	if (field->load < RECORD_LOAD_U8 || field->load > RECORD_LOAD_U64) {
+		require_other(&record->values[row], field, found->payload[field->source], found->length[field->source]);
+		return;
+	}
 	FUZZ_REQUIRE(field->offset + width <= found->length[field->source]);
 	for (size_t i = 0; i < width; i++)
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
@@ -94,15 +122,19 @@ take_message(struct nlmsghdr *message)
 	cleanup_free uint8_t *out = malloc(RING_PREFIX_MAX + ENCODE_SOCKET_MAX);
 	struct counters counters = { 0 };
 	struct attributes found;
-	uint64_t length = 0;
+	uint64_t length = 0, chosen;
 	size_t size, prefix;
 
 	FUZZ_REQUIRE(out != NULL);
+	/* A choice of decoders by the numbers that the kernel would leave alone; the seeds' is all of them. */
+	chosen = message->nlmsg_seq == 1 ? ATTRIBUTES_EVERY : message->nlmsg_seq | (uint64_t)message->nlmsg_pid << 32;
+	attributes_choose(chosen);
 	if (!attributes_find(&found, message, &counters)) {
 		require_zeros(mnl_nlmsg_get_payload(message), mnl_nlmsg_get_payload_len(message));
 		return;
 	}
 	require_no_keys(message);
+	FUZZ_REQUIRE((found.present & ~chosen & ~(UINT64_C(1) << RECORD_MSG)) == 0);
 	size = encode_socket(out, &metadata, &found);
 	prefix = varint_read(out, size, &length);
 	FUZZ_REQUIRE(prefix > 0 && prefix <= RING_PREFIX_MAX);

@@ -233,7 +233,7 @@ test_longer_ones_are_counted(void **state)
 		struct attributes found;
 
 		mnl_attr_put(message, INET_DIAG_INFO, cases[i].length, bytes);
-		mnl_attr_put(message, INET_DIAG_CONG, 16, "cubic");
+		mnl_attr_put_strz(message, INET_DIAG_CONG, "cubic");
 		assert_true(attributes_find(&found, message, &counters));
 		assert_int_equal(counters.long_attributes, cases[i].tail > 0 ? 1 : 0);
 		assert_int_equal(counters.tail_bytes, cases[i].tail);

@@ -201,6 +201,24 @@ def test_a_zero_that_came_is_printed_and_what_did_not_come_is_absent():
     assert text == b"mark,traffic_class\n0,\n"
 
 
+def test_bytes_and_the_peer_of_a_key():
+    """Bytes are hexadecimal for people; the peer's address is of its own family, not of the socket's."""
+    record = ours(tcp_info_length=284, tcp_info_tail=b"\x00\xff\x10\x0a", md5_key_count=2, md5_peer_family=10, md5_peer_prefix_length=64,
+                  md5_peer_address=ipaddress.ip_address("2001:db8::").packed)
+    record.attributes_present |= 1 << 2 | 1 << 18
+    names = ["inet_diag_msg_socket_source", "tcp_info_tail", "md5_key_count", "md5_peer_address"]
+    values = ["0.0.0.0", "00ff100a", "2", "2001:db8::"]
+    object_, = lines(run("--format", "jsonl", "-", data=framed(record)))
+    assert [str(object_[name]) for name in names] == values
+    for form, separator in (("csv", ","), ("tsv", "\t"), ("table", None)):
+        text = run("--format", form, "--columns", ",".join(names), "-", data=framed(record)).stdout.decode()
+        assert [line.split(separator) for line in text.splitlines()] == [names, values], form
+    # A kernel that has no more than is known has no tail, which is not an empty one.
+    record.ClearField("tcp_info_tail")
+    record.tcp_info_length = 280
+    assert "tcp_info_tail" not in lines(run("--format", "jsonl", "-", data=framed(record)))[0]
+
+
 def test_strings_that_are_not_utf8_are_replaced():
     """No input makes JSON that is none; what was wrong is seen."""
     bad = b"\xf0\x01" + b"a\xffb\xc3"  # label is field 50: tag 0x192

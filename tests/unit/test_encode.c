@@ -201,7 +201,7 @@ test_md5_keys(void **state)
 	for (size_t count = 1; count <= 3; count++) {
 		_Alignas(8) char buffer[SIZE];
 		struct nlmsghdr *message = message_new(buffer);
-		struct tcp_diag_md5sig keys[3] = {
+		struct tcp_diag_md5sig keys[4] = {
 			{ .tcpm_family = AF_INET6, .tcpm_prefixlen = 64, .tcpm_keylen = 6, .tcpm_key = "secret" },
 			{ .tcpm_family = AF_INET, .tcpm_prefixlen = 32, .tcpm_keylen = 6, .tcpm_key = "secret" },
 		};

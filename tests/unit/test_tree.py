@@ -1,5 +1,6 @@
 """What the tree promises of itself: documents that say every key and field, borders between folders, limits, sound units."""
 
+import hashlib
 import os
 import pathlib
 import re
@@ -68,6 +69,15 @@ def test_every_field_is_documented_as_it_is():
     words = {"STRING": "string", "ADDRESS": "address", "BYTES": "bytes", "U32": "uint32", "U64": "uint64", "I64": "int64", "STATE": "state"}
     documented = re.findall(r"^\.It Va (\w+) Pq (\d+), (\w+)\n\S", page, re.MULTILINE)
     assert documented == [(name, number, words.get(kind, "enum")) for number, name, kind, *_ in rows("record.def", "FIELD")]
+
+
+def test_the_fields_that_others_rely_on_stay():
+    """Names, numbers and types of the flat record that tables and dashboards exist for."""
+    schema = (ROOT / "proto" / "xtcp_flat_record.proto").read_text().split("message XtcpFlatRecord")[1]
+    fields = re.findall(r"^  ([\w.]+) (\w+) = (\d+);", schema, re.MULTILINE)
+    lines = [f"{number} {name} {kind}\n" for kind, name, number in fields if int(number) < 900 or 1000 <= int(number) < 2200]
+    assert len(lines) == 156
+    assert hashlib.sha256("".join(lines).encode()).hexdigest() == "e654709f4f756c9a03a29fe72cccb4deecfc381b27db6b53f25f3b05379af199"
 
 
 def test_every_decoder_is_documented():
