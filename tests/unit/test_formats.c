@@ -1071,6 +1071,28 @@ test_strings_that_grow(void **state)
 	}
 }
 
+/* Another program's record may hold more bytes than ours. */
+static void
+test_bytes_that_grow(void **state)
+{
+	static uint8_t bytes[60000];
+	unsigned int i;
+
+	memset(bytes, 0xff, sizeof(bytes));
+	for (i = 0; formats[i] != NULL; i++) {
+		struct run run = start(formats[i]->name, formats[i]->columns ? "tcp_info_tail" : NULL, 0);
+		Record record = connection();
+
+		record.tcp_info_tail = (ProtobufCBinaryData){ sizeof(bytes), bytes };
+		add(&run.batch, &record);
+		if (formats[i]->batch != NULL) {
+			format_batch(&run);
+			assert_in_range(run.out.length, sizeof(bytes), run.out.capacity);
+		}
+		end(&run);
+	}
+}
+
 /* No batch of any bytes is more than refused: the sanitizers look on. */
 static void
 test_formats_of_any_bytes(void **state)
@@ -1131,6 +1153,7 @@ main(void)
 		cmocka_unit_test(test_table_header_is_seldom),
 		cmocka_unit_test(test_table_commands_no_terminal),
 		cmocka_unit_test(test_strings_that_grow),
+		cmocka_unit_test(test_bytes_that_grow),
 		cmocka_unit_test(test_formats_of_any_bytes),
 	};
 
