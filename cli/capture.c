@@ -35,6 +35,7 @@
 #include "common/fd.h"
 #include "common/log.h"
 #include "common/title.h"
+#include "namespacer/decoders.h"
 #include "namespacer/discovery.h"
 #include "namespacer/netns.h"
 #include "namespacer/privilege.h"
@@ -54,6 +55,7 @@ struct capture_shared {
 static struct {
 	struct config		 config;
 	uint32_t		 states;
+	uint64_t		 attributes;	/* that are asked for */
 	bool			 here;
 	bool			 with_mark;
 	const char		*file;
@@ -172,7 +174,7 @@ capture_enter(int netns)
 		capture_fail("open the sock_diag socket");
 	if (fd != COLLECTOR_FD_NETLINK && dup2(fd, COLLECTOR_FD_NETLINK) == -1)
 		capture_fail("put the sock_diag socket in its place");
-	if (request_pin(capture.pinned, capture.states, attributes_extensions(ATTRIBUTES_EVERY)) == -1)
+	if (request_pin(capture.pinned, capture.states, attributes_extensions(capture.attributes)) == -1)
 		capture_fail("pin the request");
 }
 
@@ -374,8 +376,10 @@ static const char *
 capture_check(void *context, const struct config *config, char *error, size_t size)
 {
 	(void)context;
-	capture.states = states_mask(&config->state, error, size);
-	return capture.states == 0 ? "state" : NULL;
+	if ((capture.states = states_mask(&config->state, error, size)) == 0)
+		return "state";
+	capture.attributes = decoders_mask(&config->decoders, error, size);
+	return capture.attributes == 0 ? "decoders" : NULL;
 }
 
 static const struct config_program capture_program = {

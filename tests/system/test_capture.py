@@ -146,6 +146,18 @@ def test_replay_is_what_was_live(tcpdiag, world, folder):
     assert {record["mark"] for record in again if "mark" in record} == {0, 7, 9}
 
 
+@pytest.mark.parametrize("decoders, asked", [("none", set()), ("tos,cong", {4, 5}), ("info", {2}), ("bbr", {16}), ("all", {1, 2, 4, 5, 7, 16, 17}),
+                                             ("default", {2, 4, 5, 7, 16, 17})])
+def test_only_what_decoders_choose_is_asked_for(tcpdiag, world, decoders, asked):
+    """The kernel's own answers show what it was asked: beside that they have only what it sends unasked."""
+    namespace = world.named("-l", "established:count=2,cc=bbr")
+    witness.settled(namespace.file)
+    found = captures.answers(captures.read(capture(tcpdiag, "--netns", namespace.name, "--decoders", decoders)))
+    assert len(found) > 4
+    unasked = {8, 21, 22}
+    assert {kind for message in found for kind, _ in message.attributes} - unasked == asked
+
+
 def test_a_mark_is_told_on_demand_only(tcpdiag, world):
     namespace = world.named("-l", "established:count=2,mark=7")
     witness.settled(namespace.file)
