@@ -15,7 +15,7 @@
 #include "common/record.h"
 
 #define PROTOCOL_NAME		"tcpdiag"
-#define PROTOCOL_VERSION	1
+#define PROTOCOL_VERSION	2
 
 enum { PROTOCOL_NAME_MAX = 256, PROTOCOL_CONTAINER_MAX = 128, PROTOCOL_RUNTIME_MAX = 32 };
 
@@ -26,6 +26,7 @@ enum protocol_type {
 	PROTOCOL_RING,		/* a collector's identity and its ring; 3 fds: D, C, doorbell */
 	PROTOCOL_ENDED,		/* that collector has ended; drain its ring and say DRAINED */
 	PROTOCOL_FINISH,	/* once: nothing more will come; drain, deliver, exit */
+	PROTOCOL_COUNTS,	/* once a second: what the namespacer has counted */
 	/* shipper to namespacer */
 	PROTOCOL_DRAINED,	/* an ended collector's ring is empty and delivered */
 	PROTOCOL_HOSTILE,	/* that collector wrote what cannot be; end it */
@@ -62,6 +63,45 @@ struct protocol_ring {
 
 struct protocol_epoch {			/* ENDED, DRAINED, HOSTILE */
 	uint64_t	epoch;
+};
+
+/* For the shipper's metrics: the namespacer has no network to show them on. */
+struct protocol_counts {
+	uint64_t	started;	/* when it was, ns since 1970: of this life everything is */
+	/* only grow; 64-bit numbers and nothing else */
+	struct protocol_grown {
+		uint64_t	cpu;		/* ns */
+		uint64_t	snapshots;	/* that ended */
+		uint64_t	incomplete;	/* of these */
+		uint64_t	late;		/* intervals that were left out */
+		uint64_t	forks;		/* collectors started */
+		uint64_t	setup_faults;	/* that could not be */
+		uint64_t	crashes;	/* ends that nobody asked for */
+		uint64_t	trapped;	/* of these, by a refused system call */
+		uint64_t	hostile;	/* ended for what the shipper found in their ring */
+		uint64_t	outgrown;	/* replaced by one with a larger ring */
+		uint64_t	appeared;	/* namespaces */
+		uint64_t	gone;
+		uint64_t	renamed;
+		uint64_t	scans;		/* looks at all of /proc and the folders */
+		uint64_t	scan_cpu;	/* ns of CPU time for all looks */
+		uint64_t	strangers;	/* entries of folders that are no namespace */
+		uint64_t	vanished;	/* gone between the look and the entry */
+		uint64_t	denied;		/* not allowed to look or to open */
+		uint64_t	lost_rings;	/* of dead collectors, given up before a shipper had them */
+		uint64_t	lost_bytes;	/* of records in them */
+	} grown;
+	/* are so now */
+	struct protocol_level {
+		uint64_t	resident;	/* bytes of memory */
+		uint64_t	namespaces;	/* that are known, wanted or not */
+		uint64_t	setup;		/* collectors that are not ready yet, */
+		uint64_t	idle;		/* that wait for an order, */
+		uint64_t	taking;		/* that take a snapshot */
+		uint64_t	waiting;	/* of these, for room in their ring */
+		uint64_t	missing;	/* namespaces that are wanted and have none */
+		uint64_t	orphan_bytes;	/* of rings of dead collectors, kept for the shipper */
+	} level;
 };
 
 struct protocol_snapshot {

@@ -22,7 +22,7 @@ static const char page_begin[] =
     ".Bl -tag -width /metrics\n"
     ".It Pa /metrics\n"
     "All that is listed here, in Prometheus' text format 0.0.4.\n"
-    "It is at most a tenth of a second old.\n"
+    "It is at most a tenth of a second old; what the namespacer counts, a second more.\n"
     ".It Pa /healthz\n"
     "200 while the shipper's event loop turns.\n"
     ".It Pa /readyz\n"
@@ -59,6 +59,10 @@ static const char page_begin[] =
     "    tcpdiag_collector_sockets_filtered_total +\n"
     "    sum(tcpdiag_collector_sockets_dropped_total)\n"
     ".Ed\n"
+    ".Pp\n"
+    "What was left in rings of dead collectors and never reached a shipper is not among what was published;\n"
+    "it is\n"
+    ".Va tcpdiag_namespacer_rings_lost_bytes_total .\n"
     ".Sh METRICS\n";
 
 static const char page_end[] =

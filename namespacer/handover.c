@@ -69,6 +69,36 @@ handover_free(struct handover *ring)
 	free(ring);
 }
 
+/* Each position is the first word of its memory file: see ring.h. */
+static uint64_t
+handover_position(int fd)
+{
+	uint64_t position = 0;
+
+	return pread(fd, &position, sizeof(position), 0) == (ssize_t)sizeof(position) ? position : 0;
+}
+
+static uint64_t
+handover_unread_of(const struct handover *ring)
+{
+	uint64_t written = handover_position(ring->memory.data_fd);
+	uint64_t released = handover_position(ring->memory.control_fd);
+
+	/* Both are others' words: what cannot be is not added up. */
+	return written - released <= ring->identity.size ? written - released : 0;
+}
+
+uint64_t
+handover_unread(void)
+{
+	const struct handover *ring;
+	uint64_t unread = 0;
+
+	TAILQ_FOREACH(ring, &handover_all, all)
+		unread += handover_unread_of(ring);
+	return unread;
+}
+
 /* The list is in order of age.  What a shipper has mapped is not lost by this. */
 static void
 handover_give_up_oldest(void)
@@ -84,6 +114,7 @@ handover_give_up_oldest(void)
 		log_limited(LOG_LEVEL_WARNING, "%s: the ring of collector %016lx is lost: more than orphan-rings bytes wait for a shipper",
 		    ring->identity.name, (unsigned long)ring->identity.epoch);
 		handover.counts.lost_rings++;
+		handover.counts.lost_bytes += handover_unread_of(ring);
 	}
 	handover_free(ring);
 }
@@ -100,32 +131,6 @@ handover_limit(void)
 {
 	while (handover.counts.orphan_bytes > handover.limit)
 		handover_give_up_oldest();
-}
-
-/* Each position is the first word of its memory file: see ring.h. */
-static uint64_t
-handover_position(int fd)
-{
-	uint64_t position = 0;
-
-	return pread(fd, &position, sizeof(position), 0) == (ssize_t)sizeof(position) ? position : 0;
-}
-
-uint64_t
-handover_unread(void)
-{
-	const struct handover *ring;
-	uint64_t unread = 0;
-
-	TAILQ_FOREACH(ring, &handover_all, all) {
-		uint64_t written = handover_position(ring->memory.data_fd);
-		uint64_t released = handover_position(ring->memory.control_fd);
-
-		/* Both are others' words: what cannot be is not added up. */
-		if (written - released <= ring->identity.size)
-			unread += written - released;
-	}
-	return unread;
 }
 
 struct handover *

@@ -31,6 +31,7 @@ extern struct handover_list handover_all;
 struct handover_counts {
 	uint64_t	orphan_bytes;	/* of rings whose collector has ended */
 	uint64_t	lost_rings;	/* given up before a shipper had them */
+	uint64_t	lost_bytes;	/* of records in them */
 };
 
 /* limit: bytes of all orphans together. */

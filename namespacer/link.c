@@ -23,6 +23,7 @@ enum { LINK_RETRY_FIRST_MS = 20, LINK_RETRY_MAX_MS = 1000, LINK_REPORTS = 64 };
 static const struct channel_type link_hello = { PROTOCOL_HELLO, sizeof(struct protocol_hello), 0 };
 static const struct channel_type link_ring = { PROTOCOL_RING, sizeof(struct protocol_ring), 3 };
 static const struct channel_type link_ended = { PROTOCOL_ENDED, sizeof(struct protocol_epoch), 0 };
+static const struct channel_type link_counts = { PROTOCOL_COUNTS, sizeof(struct protocol_counts), 0 };
 static const struct channel_type link_finish = { PROTOCOL_FINISH, 0, 0 };
 
 /* What a shipper may say before and after it has said HELLO. */
@@ -115,6 +116,13 @@ link_send_ended(struct handover *ring)
 		link_send_ring(ring);
 	else if (the_link.up && !link_send(&link_ended, &ended, NULL) && the_link.up)
 		link_down("it does not read");
+}
+
+void
+link_send_counts(const struct protocol_counts *counts)
+{
+	if (the_link.up)
+		(void)link_send(&link_counts, counts, NULL);
 }
 
 void

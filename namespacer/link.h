@@ -16,6 +16,7 @@
 
 struct event_base;
 struct handover;
+struct protocol_counts;
 
 struct link_callbacks {
 	void	(*up)(void);			/* rings can be sent, snapshots taken */
@@ -31,6 +32,8 @@ bool	link_is_up(void);
 void	link_send_ring(struct handover *);
 /* Its collector has ended. */
 void	link_send_ended(struct handover *);
+/* If there is a shipper, and it has room for it: another will follow. */
+void	link_send_counts(const struct protocol_counts *);
 /* run --once: nothing more will come. */
 void	link_send_finish(void);
 void	link_stop(void);

@@ -27,6 +27,7 @@
 #include "common/notify.h"
 #include "common/title.h"
 #include "common/user.h"
+#include "namespacer/counts.h"
 #include "namespacer/discovery.h"
 #include "namespacer/empty.h"
 #include "namespacer/fleet.h"
@@ -143,7 +144,15 @@ namespacer_finished(bool complete)
 	namespacer.finished = true;
 	namespacer.code = complete ? EXIT_CODE_OK : EXIT_CODE_INCOMPLETE;
 	fleet_stop();
+	counts_send();
 	link_send_finish();
+}
+
+static void
+namespacer_link_up(void)
+{
+	counts_send();
+	schedule_soon();
 }
 
 static void
@@ -200,7 +209,7 @@ namespacer_start_schedule(void)
 		.finished = namespacer_finished,
 	};
 
-	if (schedule_init(&setting) == -1)
+	if (schedule_init(&setting) == -1 || counts_start(namespacer.base) == -1)
 		fatal_errno(EXIT_CODE_SYSTEM, "timers");
 }
 
@@ -208,7 +217,7 @@ static void
 namespacer_start_link(void)
 {
 	static const struct link_callbacks callbacks = {
-		.up = schedule_soon,
+		.up = namespacer_link_up,
 		.down = namespacer_link_down,
 		.hostile = life_hostile,
 	};
@@ -286,6 +295,8 @@ namespacer_finish(void)
 	uint64_t unread;
 
 	notify_stopping();
+	/* What was counted since the last tick; a shipper goes on showing it. */
+	counts_send();
 	if (!namespacer.finished)
 		fleet_stop();
 	while (wait(NULL) > 0 || errno == EINTR)

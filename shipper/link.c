@@ -22,6 +22,7 @@ enum {
 	LINK_HELLO_TIME = 10,	/* s that a connection may take to say HELLO */
 	LINK_SOCKET_MODE = 0666,/* root without CAP_DAC_OVERRIDE connects too; uids are checked */
 	LINK_RETRY_TIME = 1,	/* s, when a connection cannot be accepted */
+	LINK_COUNTS = sizeof(struct protocol_grown) / sizeof(uint64_t),
 };
 
 struct link_news {
@@ -39,6 +40,8 @@ struct link {
 	int			 fd;
 	bool			 greeted;	/* its HELLO has come */
 	bool			 finished;	/* a FINISH has, here or before */
+	struct protocol_counts	 last;		/* as the last namespacer said it */
+	struct protocol_counts	 counts;	/* of all of them */
 	pid_t			 pid;
 	struct event		*readable;
 	struct event		*writable;
@@ -59,6 +62,7 @@ static const struct channel_type link_types[] = {
 	{ PROTOCOL_RING, sizeof(struct protocol_ring), DRAIN_RING_FDS },
 	{ PROTOCOL_ENDED, sizeof(struct protocol_epoch), 0 },
 	{ PROTOCOL_FINISH, 0, 0 },
+	{ PROTOCOL_COUNTS, sizeof(struct protocol_counts), 0 },
 	{ 0, 0, 0 }
 };
 
@@ -83,6 +87,7 @@ link_close(struct link *link)
 	link_event_free(&link->silent);
 	fd_close(&link->fd);
 	link->greeted = false;
+	link->counts.level = (struct protocol_level){ 0 };
 	link->start = link->count = 0;
 	if (!greeted)
 		return;
@@ -173,6 +178,12 @@ link_is_served(const struct link *link)
 	return link->greeted || link->finished;
 }
 
+const struct protocol_counts *
+link_counts(const struct link *link)
+{
+	return &link->counts;
+}
+
 static bool
 link_greet(const struct link *link)
 {
@@ -216,6 +227,26 @@ link_take_finish(struct link *link, struct channel_message *message)
 	return NULL;
 }
 
+/* What was said before, in the same life, is in the sums already. */
+static const char *
+link_take_counts(struct link *link, struct channel_message *message)
+{
+	const struct protocol_counts *counts = (const struct protocol_counts *)message->payload;
+	const uint64_t *now = (const uint64_t *)&counts->grown, *before = (const uint64_t *)&link->last.grown;
+	uint64_t *sums = (uint64_t *)&link->counts.grown;
+	bool same = counts->started == link->last.started;
+
+	for (size_t i = 0; i < LINK_COUNTS; i++)
+		if (same && now[i] < before[i])
+			return "counts that run backwards";
+	for (size_t i = 0; i < LINK_COUNTS; i++)
+		sums[i] += now[i] - (same ? before[i] : 0);
+	link->counts.started = counts->started;
+	link->counts.level = counts->level;
+	link->last = *counts;
+	return NULL;
+}
+
 static const struct {
 	uint32_t	type;
 	link_handle_fn	handle;
@@ -223,6 +254,7 @@ static const struct {
 	{ PROTOCOL_RING, link_take_ring },
 	{ PROTOCOL_ENDED, link_take_ended },
 	{ PROTOCOL_FINISH, link_take_finish },
+	{ PROTOCOL_COUNTS, link_take_counts },
 };
 
 static const char *

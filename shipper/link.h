@@ -14,6 +14,7 @@
 
 struct drain;
 struct event_base;
+struct protocol_counts;
 
 struct link_options {
 	struct event_base	*base;
@@ -45,6 +46,12 @@ void		 link_free(struct link *);
 bool		 link_is_connected(const struct link *);
 /* It is, or it has said that nothing more will come. */
 bool		 link_is_served(const struct link *);
+
+/*
+ * What namespacers have counted: the present one, and those that were
+ * connected before.  Levels are 0 while none is.
+ */
+const struct protocol_counts *link_counts(const struct link *);
 
 /* To be called from drain_events: queued, and sent from the event loop. */
 void		 link_send_drained(struct link *, uint64_t epoch);

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "common/buffer.h"
+#include "common/protocol.h"
 #include "shipper/account.h"
 #include "shipper/books.h"
 #include "shipper/drain.h"
@@ -40,6 +41,7 @@ struct metrics {
 	struct account		account;
 	struct drain_figures	rings;
 	struct metrics_now	now;
+	struct protocol_counts	namespacer;
 	/* rows of one of these are shown for each namespace */
 	struct account_shown	netns;
 

@@ -94,6 +94,7 @@ monitor_fill(const struct monitor *m, struct metrics *metrics)
 	now->refusing = delivery_refused(m->from.delivery);
 	now->connected = link_is_connected(m->from.link);
 	now->ready = monitor_fault(m) == NULL;
+	metrics->namespacer = *link_counts(m->from.link);
 	now->unlisted = accounts->unlisted;
 	monitor_fill_process(m, now);
 }

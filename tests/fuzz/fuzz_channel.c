@@ -22,7 +22,7 @@ enum { SENT_FDS = CHANNEL_FDS + 2, HEADER = 2 * sizeof(uint32_t) };
 
 static const struct channel_type greeting[] = { TYPE(HELLO, hello, 0), { 0, 0, 0 } };
 static const struct channel_type to_shipper[] = {
-	TYPE(RING, ring, 3), TYPE(ENDED, epoch, 0), TYPE_EMPTY(FINISH, 0), { 0, 0, 0 }
+	TYPE(RING, ring, 3), TYPE(ENDED, epoch, 0), TYPE_EMPTY(FINISH, 0), TYPE(COUNTS, counts, 0), { 0, 0, 0 }
 };
 static const struct channel_type from_shipper[] = { TYPE(DRAINED, epoch, 0), TYPE(HOSTILE, epoch, 0), { 0, 0, 0 } };
 static const struct channel_type to_collector[] = { TYPE(SNAPSHOT, snapshot, 0), { 0, 0, 0 } };

@@ -155,9 +155,16 @@ def test_numbers_are_those_of_the_output(tcpdiag, world, folder, file, beside, s
     second = listener.scrape()
     assert second.get("records_drained_total") > first.get("records_drained_total")
     assert second.get("rings") == 1 and second.get("namespacer_connected") == 1
+    running = listener.wait_for(lambda metrics: metrics.get("namespacer_snapshots_total") >= 3)
+    assert running.sum("namespacer_collectors") == 1 and running.get("namespacer_namespaces") >= 1
     namespacer.stop()
     rest = listener.wait_for(lambda metrics: metrics.get("rings") == 0 and metrics.get("records_held") == 0)
     records = file.records()
+    # What it counted up to its end has come, and stays.
+    assert 0 <= len(ends(records)) - rest.get("namespacer_snapshots_total") <= 1
+    assert rest.get("namespacer_collectors_started_total") == 1 and rest.get("namespacer_collectors_crashed_total") == 0
+    assert rest.get("namespacer_scans_total") > 0 and rest.get("namespacer_cpu_seconds_total") > 0
+    assert rest.sum("namespacer_collectors") == 0
     assert rest.get("records_drained_total") == rest.get("records_delivered_total") == len(records)
     assert rest.get("delivered_bytes_total") == file.path.stat().st_size
     assert rest.get("snapshots_total", outcome="complete") == rest.sum("snapshots_total") == len(ends(records))
@@ -205,6 +212,7 @@ def test_counters_never_run_backwards(world, file, beside, ship, name):
     assert rest.get("records_delivered_total") == len(records)
     assert rest.get("collector_sockets_encoded_total") >= len(sockets(records))
     assert rest.get("rings_received_total") == len({record["collector_epoch"] for record in records})
+    assert rest.get("namespacer_collectors_crashed_total") == 4
     mine = [record for record in records if record["netns"] == resident.name]
     assert rest.get("netns_records_drained_total", netns=resident.name) == len(mine)
     shipper.stop()
@@ -272,6 +280,26 @@ def test_a_hostile_ring_is_counted(tcpdiag, beside, ship):
     assert metrics.get("rings_hostile_total") == 1
     assert metrics.get("records_dropped_total", reason="hostile") == 1
     metrics.assert_balanced()
+    shipper.stop()
+
+
+def test_what_is_lost_with_a_dead_collector(tcpdiag, world, beside, ship, name):
+    """The namespacer has no network: the next shipper shows what was lost while none was there."""
+    namespace = world.named("-l", "established:count=200")
+    shipper = ship()
+    namespacer = name("--netns", namespace.name, "--orphan-rings", "0", interval="100ms")
+    beside.wait_for(lambda metrics: metrics.get("namespacer_snapshots_total") > 0)
+    shipper.send(signal.SIGSTOP)
+    harness.wait_until_ring_is_full(namespacer.collector(namespace.name))
+    shipper.kill()
+    wait_for(lambda: "lost the shipper" in namespacer.log(), 10)
+    os.kill(namespacer.collector(namespace.name), signal.SIGKILL)
+    wait_for(lambda: "is lost: more than orphan-rings" in namespacer.log(), 10)
+    shipper = ship()
+    metrics = beside.wait_for(lambda metrics: metrics.get("namespacer_rings_lost_total") == 1)
+    assert 30000 < metrics.get("namespacer_rings_lost_bytes_total") <= 65536
+    assert metrics.get("namespacer_collectors_crashed_total") == 1
+    namespacer.stop()
     shipper.stop()
 
 

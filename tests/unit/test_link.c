@@ -32,6 +32,7 @@ static const struct channel_type hello_type = { PROTOCOL_HELLO, sizeof(struct pr
 static const struct channel_type ring_type = { PROTOCOL_RING, sizeof(struct protocol_ring), 3 };
 static const struct channel_type ended_type = { PROTOCOL_ENDED, sizeof(struct protocol_epoch), 0 };
 static const struct channel_type finish_type = { PROTOCOL_FINISH, 0, 0 };
+static const struct channel_type counts_type = { PROTOCOL_COUNTS, sizeof(struct protocol_counts), 0 };
 static const struct channel_type incoming[] = {
 	{ PROTOCOL_HELLO, sizeof(struct protocol_hello), 0 },
 	{ PROTOCOL_DRAINED, sizeof(struct protocol_epoch), 0 },
@@ -505,6 +506,70 @@ test_a_namespacer_that_does_not_read(void **state)
 	close(fd);
 }
 
+static void
+send_counts(int fd, uint64_t started, uint64_t snapshots, uint64_t idle)
+{
+	const struct protocol_counts counts = {
+		.started = started, .grown = { .snapshots = snapshots, .lost_bytes = 7 }, .level = { .idle = idle },
+	};
+
+	assert_int_equal(channel_send(fd, &counts_type, &counts, NULL), CHANNEL_OK);
+}
+
+/* Of all lives together; a life that comes back is not counted twice. */
+static void
+test_counts_are_added_up(void **state)
+{
+	struct fixture *f = *state;
+	const struct protocol_counts *counts;
+	int fd;
+
+	begin_for(f, getuid());
+	counts = link_counts(f->link);
+	assert_false(link_is_connected(f->link));
+	fd = namespacer(f);
+	send_counts(fd, 1000, 5, 3);
+	loop_until(f->base, counts->grown.snapshots == 5);
+	assert_true(link_is_connected(f->link));
+	assert_int_equal(counts->grown.lost_bytes, 7);
+	assert_int_equal(counts->level.idle, 3);
+	send_counts(fd, 1000, 8, 2);
+	loop_until(f->base, counts->grown.snapshots == 8);
+	assert_int_equal(counts->grown.lost_bytes, 7);
+	close(fd);
+	loop_until(f->base, f->lost == 1);
+	assert_int_equal(counts->level.idle, 0);
+	assert_int_equal(counts->grown.snapshots, 8);
+	/* The link was lost, the namespacer was not. */
+	fd = namespacer(f);
+	send_counts(fd, 1000, 9, 2);
+	loop_until(f->base, counts->grown.snapshots == 9);
+	close(fd);
+	loop_until(f->base, f->lost == 2);
+	/* Another one, which begins anew. */
+	fd = namespacer(f);
+	send_counts(fd, 2000, 1, 4);
+	loop_until(f->base, counts->grown.snapshots == 10);
+	assert_int_equal(counts->grown.lost_bytes, 14);
+	assert_int_equal(counts->started, 2000);
+	assert_int_equal(counts->level.idle, 4);
+	close(fd);
+}
+
+static void
+test_counts_that_run_backwards(void **state)
+{
+	struct fixture *f = *state;
+	int fd;
+
+	begin_for(f, getuid());
+	fd = namespacer(f);
+	send_counts(fd, 1000, 5, 0);
+	send_counts(fd, 1000, 4, 0);
+	assert_closed(f, fd);
+	assert_int_equal(link_counts(f->link)->grown.snapshots, 5);
+}
+
 #define test(name)	cmocka_unit_test_setup_teardown(name, begin, end)
 
 int
@@ -524,6 +589,8 @@ main(void)
 		test(test_a_hostile_ring_is_reported),
 		test(test_a_ring_that_cannot_be_ends_the_connection),
 		test(test_a_namespacer_that_goes),
+		test(test_counts_are_added_up),
+		test(test_counts_that_run_backwards),
 		test(test_a_namespacer_that_does_not_read),
 	};
 
