@@ -1,223 +1,67 @@
 /*
  * tcpdiag capture: asks the kernel for the sockets of one or all network
  * namespaces as a collector does, with its code, and keeps request and answers
- * as they were, but for TCP-MD5 keys.
- *
- * Each namespace is read by a child, which gives up its capabilities before it
- * asks: the kernel looks at the process that reads, and tells marks and keys
- * to one with CAP_NET_ADMIN only.
+ * as they were, but for TCP-MD5 keys.  Each namespace is read by a child.
  */
 #include <sys/mman.h>
 #include <sys/wait.h>
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <linux/netlink.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/anonymize.h"
 #include "cli/capture.h"
-#include "cli/datagram.h"
-#include "cli/pcap.h"
+#include "cli/capture_child.h"
+#include "cli/capture_copy.h"
+#include "cli/capture_file.h"
+#include "cli/input.h"
 #include "collector/attributes.h"
-#include "collector/collector.h"
-#include "collector/request.h"
-#include "collector/walk.h"
-#include "common/clock.h"
-#include "common/confine.h"
 #include "common/config.h"
 #include "common/exit.h"
-#include "common/fd.h"
 #include "common/log.h"
-#include "common/title.h"
 #include "namespacer/decoders.h"
 #include "namespacer/discovery.h"
 #include "namespacer/netns.h"
 #include "namespacer/privilege.h"
 #include "namespacer/states.h"
 
-enum { CAPTURE_FD_HIGH = 64, CAPTURE_REQUEST_MAX = 1024 };
-
-/* What a child tells: of itself first, and what it adds to the sums. */
+/* What children write, too. */
 struct capture_shared {
-	const char		*step;		/* that failed, or NULL; a constant of this program */
-	int			 error;		/* errno of it, or the kernel's of the dump */
-	enum record_outcome	 outcome;
-	uint64_t		 sockets, datagrams;
-	struct counters		 counters;
+	struct capture_told	told;	/* by the last one */
+	struct capture_books	books;	/* of all */
 };
 
 static struct {
 	struct config		 config;
 	uint32_t		 states;
-	uint64_t		 attributes;	/* that are asked for */
-	bool			 here;
+	uint64_t		 attributes;	/* that are asked for: bits of enum record_source */
+	bool			 here;		/* --this-netns */
 	bool			 with_mark;
-	const char		*file;
-	int			 out;
+	bool			 anonymize;
+	const char		*key;		/* --anonymize-key, or NULL */
+	const char		*from;		/* --from, or NULL */
+	const char		*name;		/* of the file */
+	struct input		 input;		/* of --from */
+	struct capture_file	 file;
 	struct capture_shared	*shared;
-	uint64_t		 namespaces, incomplete;
-
-	/* the child's */
 	void			*pinned;
-	struct attributes	 found;
-	struct buffer		 packets;
-	uint64_t		 start;		/* when it asked */
-	bool			 asked;		/* the request is written */
-} capture = { .out = -1 };
+	uint64_t		 namespaces, incomplete;
+} capture;
 
-/* False: it is said why the file takes no more. */
-static bool
-capture_write(void)
-{
-	const uint8_t *bytes = capture.packets.bytes;
-	size_t length = capture.packets.length;
-
-	while (length > 0) {
-		ssize_t n = write(capture.out, bytes, length);
-
-		if (n == -1 && errno == EINTR)
-			continue;
-		if (n == -1) {
-			log_errno(LOG_LEVEL_ERROR, "%s", capture.file);
-			return false;
-		}
-		bytes += n;
-		length -= (size_t)n;
-	}
-	capture.packets.length = 0;
-	return true;
-}
-
-/* --- in the child ------------------------------------------------------------- */
-
-static _Noreturn void
-capture_fail(const char *step)
-{
-	capture.shared->step = step;
-	capture.shared->error = errno;
-	_exit(EXIT_CODE_SYSTEM);
-}
-
-static void
-capture_flush(void)
-{
-	if (!capture_write())
-		_exit(EXIT_CODE_SINK);
-}
-
-static void
-capture_request(void)
-{
-	uint8_t request[CAPTURE_REQUEST_MAX];
-
-	if (capture.asked)
-		return;
-	capture.asked = true;
-	pcap_write_datagram(&capture.packets, capture.start, request, request_last(request, sizeof(request)));
-}
-
-static bool
-capture_socket(void *context, struct nlmsghdr *message)
-{
-	(void)context;
-	capture.shared->sockets++;
-	return attributes_find(&capture.found, message, &capture.shared->counters);
-}
-
-/* Why the kernel did not answer, if it says so. */
-static void
-capture_note_error(const struct nlmsghdr *message, size_t length)
-{
-	const struct nlmsgerr *error = (const struct nlmsgerr *)(message + 1);
-
-	if (length >= NLMSG_LENGTH(sizeof(error->error)) &&
-	    (message->nlmsg_type == NLMSG_ERROR || message->nlmsg_type == NLMSG_DONE))
-		capture.shared->error = -error->error;
-}
-
-static void
-capture_datagram(void *context, void *bytes, size_t length)
-{
-	/* Keys of its sockets are overwritten already, and are not counted again. */
-	struct counters ignored = { 0 };
-
-	(void)context;
-	capture_request();
-	datagram_wipe(bytes, length, &ignored);
-	capture_note_error(bytes, length);
-	pcap_write_datagram(&capture.packets, clock_real(), bytes, length);
-	capture.shared->datagrams++;
-	capture_flush();
-}
-
-static void
-capture_abandoned(void *context)
-{
-	(void)context;
-}
-
-static void
-capture_enter(int netns)
-{
-	uint64_t cookie;
-	int fd;
-
-	if (netns != -1 && setns(netns, CLONE_NEWNET) == -1)
-		capture_fail("join the network namespace");
-	if ((fd = walk_open(&cookie)) == -1)
-		capture_fail("open the sock_diag socket");
-	if (fd != COLLECTOR_FD_NETLINK && dup2(fd, COLLECTOR_FD_NETLINK) == -1)
-		capture_fail("put the sock_diag socket in its place");
-	if (request_pin(capture.pinned, capture.states, attributes_extensions(capture.attributes)) == -1)
-		capture_fail("pin the request");
-}
-
-static void
-capture_confine(void)
-{
-	const cap_value_t mark[] = { CAP_NET_ADMIN };
-
-	if (confine_capabilities(mark, capture.with_mark ? 1 : 0) == -1)
-		capture_fail(capture.with_mark ? "keep CAP_NET_ADMIN" : "give up its capabilities");
-	if (confine_no_new_privileges() == -1 || confine_undumpable() == -1)
-		capture_fail("confine itself");
-}
-
-static _Noreturn void
-capture_child(int netns, const char *name)
-{
-	static const struct walk_handler handler = {
-		.socket = capture_socket,
-		.datagram = capture_datagram,
-		.abandoned = capture_abandoned,
-	};
-	uint64_t deadline = capture.config.deadline != 0 ? capture.config.deadline : capture.config.interval;
-
-	title_set("tcpdiag: capture %s", name);
-	capture_enter(netns);
-	capture_confine();
-	capture.start = clock_real();
-	capture.shared->outcome = walk_once(REQUEST_WALK, &handler, clock_monotonic() + deadline);
-	capture_request();
-	capture_flush();
-	_exit(EXIT_CODE_OK);
-}
-
-/* --- in the parent ------------------------------------------------------------ */
+/* --- the children ------------------------------------------------------------- */
 
 static int
 capture_explain(const char *name)
 {
-	const struct capture_shared *shared = capture.shared;
-	bool right = shared->error == EPERM || shared->error == EACCES;
+	const struct capture_told *told = &capture.shared->told;
+	bool right = told->error == EPERM || told->error == EACCES;
 
-	log_error("%s is not captured: cannot %s: %s%s", name, shared->step, strerror(shared->error),
+	log_error("%s is not captured: cannot %s: %s%s", name, told->step, strerror(told->error),
 	    right ? "; run it as root (sudo)" : "");
 	return right ? EXIT_CODE_PRIVILEGE : EXIT_CODE_SYSTEM;
 }
@@ -226,36 +70,56 @@ capture_explain(const char *name)
 static void
 capture_judge(const char *name)
 {
-	const struct capture_shared *shared = capture.shared;
+	const struct capture_told *told = &capture.shared->told;
 
-	if (shared->outcome == RECORD_OUTCOME_COMPLETE)
+	if (told->outcome == RECORD_OUTCOME_COMPLETE)
 		return;
 	capture.incomplete++;
-	log_warning("the dump of %s is incomplete (%s%s%s)%s", name, record_enum_text(RECORD_OUTCOME, shared->outcome),
-	    shared->error != 0 ? ": " : "", shared->error != 0 ? strerror(shared->error) : "",
-	    shared->error == ENOENT ? "; try: modprobe tcp_diag" : "");
+	log_warning("the dump of %s is incomplete (%s%s%s)%s", name, record_enum_text(RECORD_OUTCOME, told->outcome),
+	    told->error != 0 ? ": " : "", told->error != 0 ? strerror(told->error) : "",
+	    told->error == ENOENT ? "; try: modprobe tcp_diag" : "");
+}
+
+static pid_t
+capture_fork(struct capture_child *start)
+{
+	pid_t child;
+
+	capture.shared->told = (struct capture_told){ 0 };
+	if ((child = fork()) == 0)
+		capture_child(start);
+	return child;
 }
 
 /* One namespace; -1: the one that it is in.  Returns the exit code. */
 static int
-capture_namespace(int netns, const char *name)
+capture_namespace(int netns, const struct pcap_identity *identity)
 {
-	pid_t child;
+	struct capture_child start = {
+		.netns = netns,
+		.identity = *identity,
+		.states = capture.states,
+		.extensions = attributes_extensions(capture.attributes),
+		.with_mark = capture.with_mark,
+		.patience = capture.config.deadline != 0 ? capture.config.deadline : capture.config.interval,
+		.pinned = capture.pinned,
+		.file = &capture.file,
+		.told = &capture.shared->told,
+	};
+	pid_t child = capture_fork(&start);
 	int status;
 
-	capture.shared->step = NULL;
-	capture.shared->error = 0;
-	if ((child = fork()) == 0)
-		capture_child(netns, name);
 	if (child == -1 || waitpid(child, &status, 0) == -1)
-		fatal_errno(EXIT_CODE_SYSTEM, "no child reads %s", name);
+		fatal_errno(EXIT_CODE_SYSTEM, "no child reads %s", identity->name);
+	/* The child has written it. */
+	capture.file.interfaces++;
 	capture.namespaces++;
-	if (capture.shared->step != NULL)
-		return capture_explain(name);
+	if (capture.shared->told.step != NULL)
+		return capture_explain(identity->name);
 	if (!WIFEXITED(status))
-		fatal(EXIT_CODE_SYSTEM, "the child that reads %s was killed by signal %d", name, WTERMSIG(status));
+		fatal(EXIT_CODE_SYSTEM, "the child that reads %s was killed by signal %d", identity->name, WTERMSIG(status));
 	if (WEXITSTATUS(status) == EXIT_CODE_OK)
-		capture_judge(name);
+		capture_judge(identity->name);
 	return WEXITSTATUS(status);
 }
 
@@ -335,14 +199,34 @@ capture_find(void)
 }
 
 static int
+capture_here(void)
+{
+	struct pcap_identity identity = { 0 };
+
+	netns_init();
+	identity.inode = netns_inode_of("/proc/self/ns/net");
+	if (netns_is_default(identity.inode))
+		snprintf(identity.name, sizeof(identity.name), "default");
+	else
+		snprintf(identity.name, sizeof(identity.name), "netns:[%" PRIu64 "]", identity.inode);
+	return capture_namespace(-1, &identity);
+}
+
+static int
 capture_all(void)
 {
 	struct netns *ns;
 	int code = EXIT_CODE_OK;
 
-	TAILQ_FOREACH(ns, &netns_all, all)
-		if ((code = capture_namespace(ns->fd, ns->name)) != EXIT_CODE_OK)
+	TAILQ_FOREACH(ns, &netns_all, all) {
+		struct pcap_identity identity = { .inode = ns->inode };
+
+		memcpy(identity.name, ns->name, sizeof(identity.name));
+		memcpy(identity.container, ns->container, sizeof(identity.container));
+		memcpy(identity.runtime, ns->runtime, sizeof(identity.runtime));
+		if ((code = capture_namespace(ns->fd, &identity)) != EXIT_CODE_OK)
 			return code;
+	}
 	return code;
 }
 
@@ -366,9 +250,48 @@ capture_set_mark(void *context, const char *value)
 	return 0;
 }
 
+static int
+capture_set_ng(void *context, const char *value)
+{
+	(void)context;
+	(void)value;
+	capture.file.ng = true;
+	return 0;
+}
+
+static int
+capture_set_anonymize(void *context, const char *value)
+{
+	(void)context;
+	(void)value;
+	capture.anonymize = true;
+	return 0;
+}
+
+static int
+capture_set_key(void *context, const char *value)
+{
+	(void)context;
+	capture.anonymize = true;
+	capture.key = value;
+	return 0;
+}
+
+static int
+capture_set_from(void *context, const char *value)
+{
+	(void)context;
+	capture.from = value;
+	return 0;
+}
+
 static const struct config_option capture_options[] = {
 	{ "this-netns", 0, NULL, "only the namespace that it runs in, which needs no right", capture_set_here },
 	{ "with-mark", 0, NULL, "keep CAP_NET_ADMIN while it reads, so that the kernel tells marks", capture_set_mark },
+	{ "from", 0, "FILE", "copy a capture, of nlmon for example, instead of asking the kernel", capture_set_from },
+	{ "pcapng", 0, NULL, "write a pcapng, in which each namespace is an interface with its name", capture_set_ng },
+	{ "anonymize", 0, NULL, "write stand-ins for addresses and names", capture_set_anonymize },
+	{ "anonymize-key", 0, "FILE", "the same stand-ins whenever the FILE has the same bytes", capture_set_key },
 	{ NULL, 0, NULL, NULL, NULL }
 };
 
@@ -392,22 +315,6 @@ static const struct config_program capture_program = {
 	.check = capture_check,
 };
 
-/* Out of the way of the number that the sock_diag socket must have.  -1: it is said. */
-static int
-capture_open(void)
-{
-	bool standard = strcmp(capture.file, "-") == 0;
-	cleanup_fd int fd = standard ? dup(STDOUT_FILENO) : open(capture.file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY, 0640);
-
-	if (standard)
-		capture.file = "standard output";
-	if (fd != -1)
-		capture.out = fcntl(fd, F_DUPFD_CLOEXEC, CAPTURE_FD_HIGH);
-	if (capture.out == -1)
-		log_errno(LOG_LEVEL_ERROR, "%s cannot be opened for writing", capture.file);
-	return capture.out == -1 ? -1 : 0;
-}
-
 static void *
 capture_map(size_t size, int flags)
 {
@@ -416,6 +323,24 @@ capture_map(size_t size, int flags)
 	if (memory == MAP_FAILED)
 		fatal_errno(EXIT_CODE_SYSTEM, "mmap");
 	return memory;
+}
+
+/* What does not go together, or is missing.  Returns -1, or the exit code. */
+static int
+capture_refuse(int operands)
+{
+	const char *what = NULL;
+
+	if (operands != 1)
+		what = operands == 0 ? "which FILE?  - is standard output" : "only one FILE at a time";
+	else if (capture.from != NULL && (capture.here || capture.with_mark))
+		what = "--from reads a capture, not a namespace";
+	else if (strcmp(capture.name, "-") == 0 && isatty(STDOUT_FILENO))
+		what = "a capture is not for a terminal; give a FILE";
+	if (what == NULL)
+		return -1;
+	log_error("%s (see --help)", what);
+	return EXIT_CODE_USAGE;
 }
 
 /* Everything that can be refused is refused before the file is touched. */
@@ -427,56 +352,69 @@ capture_prepare(int argc, char **argv)
 	config_init(&capture.config);
 	if ((code = config_parse(&capture.config, &capture_program, argc, argv, &first)) != -1)
 		return code;
-	if (argc - first != 1) {
-		log_error("%s (see --help)", first == argc ? "which FILE?  - is standard output" : "only one FILE at a time");
-		return EXIT_CODE_USAGE;
-	}
-	if (capture.here && capture.config.netns.count > 0) {
-		log_error("--this-netns and --netns are not for the same capture");
-		return EXIT_CODE_USAGE;
-	}
-	capture.file = argv[first];
-	if (strcmp(capture.file, "-") == 0 && isatty(STDOUT_FILENO)) {
-		log_error("a capture is not for a terminal; give a FILE");
-		return EXIT_CODE_USAGE;
-	}
-	if (!capture.here && (code = capture_find()) != -1)
+	capture.name = argv[first];
+	if ((code = capture_refuse(argc - first)) != -1)
 		return code;
-	return capture_open() == -1 ? EXIT_CODE_SINK : -1;
+	if (capture.from != NULL && input_open(&capture.input, capture.from) == -1)
+		return EXIT_CODE_DATA;
+	if (capture.anonymize && (capture.file.anonymize = anonymize_open(capture.key)) == NULL)
+		return EXIT_CODE_USAGE;
+	if (capture.from == NULL && !capture.here && (code = capture_find()) != -1)
+		return code;
+	return capture_file_open(&capture.file, capture.name, capture.from != NULL ? capture.input.fd : -1) == -1 ? EXIT_CODE_SINK : -1;
 }
 
 static void
 capture_report(void)
 {
-	const struct capture_shared *shared = capture.shared;
+	const struct capture_books *books = &capture.shared->books;
 
-	log_info("%s: namespaces: %" PRIu64 ", sockets: %" PRIu64 ", datagrams: %" PRIu64 ", TCP-MD5 keys overwritten: %" PRIu64,
-	    capture.file, capture.namespaces, shared->sockets, shared->datagrams, shared->counters.md5_keys);
+	if (capture.from == NULL)
+		log_info("%s: namespaces: %" PRIu64 ", sockets: %" PRIu64 ", datagrams: %" PRIu64, capture.file.name, capture.namespaces,
+		    books->counters.read, books->datagrams);
+	else
+		log_info("%s: sockets: %" PRIu64 ", datagrams: %" PRIu64, capture.file.name, books->counters.read, books->datagrams);
+	if (books->counters.md5_keys > 0)
+		log_info("%s: TCP-MD5 keys overwritten: %" PRIu64, capture.file.name, books->counters.md5_keys);
+	if (books->overwritten > 0)
+		log_warning("%s: messages that could not be taken apart, and were overwritten with zeros: %" PRIu64, capture.file.name,
+		    books->overwritten);
+}
+
+/* Asks the kernel.  Returns the exit code. */
+static int
+capture_live(void)
+{
+	int code;
+
+	capture_file_begin(&capture.file);
+	if (!capture_file_flush(&capture.file))
+		return EXIT_CODE_SINK;
+	code = capture.here ? capture_here() : capture_all();
+	return code == EXIT_CODE_OK && capture.incomplete > 0 ? EXIT_CODE_INCOMPLETE : code;
 }
 
 int
 capture_main(int argc, char **argv)
 {
-	int code = capture_prepare(argc, argv);
+	int code;
 
-	if (code != -1)
-		return code;
-	/* A reader that has gone is an error like others, and is told. */
-	signal(SIGPIPE, SIG_IGN);
-	signal(SIGCHLD, SIG_DFL);
-	capture.shared = capture_map(sizeof(*capture.shared), MAP_SHARED);
-	capture.pinned = capture_map((size_t)sysconf(_SC_PAGESIZE), MAP_PRIVATE);
-	pcap_write_header(&capture.packets);
-	if (!capture_write())
-		code = EXIT_CODE_SINK;
-	else
-		code = capture.here ? capture_namespace(-1, "this namespace") : capture_all();
-	if (code == EXIT_CODE_OK) {
-		capture_report();
-		code = capture.incomplete > 0 ? EXIT_CODE_INCOMPLETE : EXIT_CODE_OK;
+	capture.file.fd = -1;
+	code = capture_prepare(argc, argv);
+	if (code == -1) {
+		/* A reader that has gone is an error like others, and is told. */
+		signal(SIGPIPE, SIG_IGN);
+		signal(SIGCHLD, SIG_DFL);
+		capture.shared = capture_map(sizeof(*capture.shared), MAP_SHARED);
+		capture.pinned = capture_map((size_t)sysconf(_SC_PAGESIZE), MAP_PRIVATE);
+		capture.file.books = &capture.shared->books;
+		code = capture.from != NULL ? capture_copy(&capture.input, &capture.file) : capture_live();
+		if (code == EXIT_CODE_OK || code == EXIT_CODE_INCOMPLETE || code == EXIT_CODE_DATA)
+			capture_report();
 	}
-	close(capture.out);
-	buffer_free(&capture.packets);
+	if (capture.from != NULL)
+		input_close(&capture.input);
+	capture_file_close(&capture.file);
 	config_free(&capture.config);
 	return code;
 }

@@ -19,6 +19,12 @@ datagram_is_sock_diag(const struct nlmsghdr *message)
 }
 
 bool
+datagram_is_request(const struct nlmsghdr *message)
+{
+	return datagram_is_sock_diag(message) && (message->nlmsg_flags & NLM_F_REQUEST) != 0;
+}
+
+bool
 datagram_is_socket(const struct nlmsghdr *message)
 {
 	const uint8_t *family = mnl_nlmsg_get_payload(message);
@@ -39,31 +45,45 @@ datagram_is_harmless(const struct nlmsghdr *message)
 	case NLMSG_DONE:
 		return true;
 	default:
-		return datagram_is_sock_diag(message) && (message->nlmsg_flags & NLM_F_REQUEST) != 0;
+		return datagram_is_request(message);
 	}
 }
 
 static void
+datagram_zero(struct nlmsghdr *message)
+{
+	explicit_bzero(mnl_nlmsg_get_payload(message), mnl_nlmsg_get_payload_len(message));
+}
+
+/* True if nothing is left of it. */
+static bool
 datagram_wipe_message(struct nlmsghdr *message, struct counters *counters)
 {
 	struct attributes found;
 
-	if (datagram_is_socket(message))
-		attributes_find(&found, message, counters);
-	else if (!datagram_is_harmless(message))
-		explicit_bzero(mnl_nlmsg_get_payload(message), mnl_nlmsg_get_payload_len(message));
+	if (datagram_is_harmless(message))
+		return false;
+	if (!datagram_is_socket(message)) {
+		datagram_zero(message);
+		return true;
+	}
+	counters->read++;
+	return !attributes_find(&found, message, counters);
 }
 
-void
+uint64_t
 datagram_wipe(void *bytes, size_t length, struct counters *counters)
 {
 	struct nlmsghdr *message = bytes;
+	uint64_t overwritten = 0;
 	int left = (int)length;
 
 	while (walk_message_whole(message, left)) {
-		datagram_wipe_message(message, counters);
+		overwritten += datagram_wipe_message(message, counters);
 		message = mnl_nlmsg_next(message, &left);
 	}
-	if (left > 0)
-		explicit_bzero(message, (size_t)left);
+	if (left <= 0)
+		return overwritten;
+	explicit_bzero(message, (size_t)left);
+	return overwritten + 1;
 }

@@ -85,7 +85,7 @@ decode_want(struct decode *decode, size_t length)
 	size_t there = input_want(&decode->in, length);
 
 	if (decode->in.failed && decode->code == 0)
-		decode->code = decode->output->failed ? EXIT_CODE_SINK : EXIT_CODE_DATA;
+		decode->code = decode->in.refused ? EXIT_CODE_SINK : EXIT_CODE_DATA;
 	return there;
 }
 

@@ -31,7 +31,7 @@ input_fill(struct input *input)
 	ssize_t n;
 
 	if (input->wait != NULL && !input->wait(input->context)) {
-		input->failed = true;
+		input->failed = input->refused = true;
 		return;
 	}
 	if (input->used > 0)

@@ -16,6 +16,7 @@ struct input {
 	int		 fd;
 	bool		 ended;		/* nothing more to read */
 	bool		 failed;	/* nor is it right to go on; it is said why */
+	bool		 refused;	/* ... since wait() did not want more */
 	struct buffer	 read;		/* read.bytes[used] is next */
 	size_t		 used;
 	uint64_t	 offset;	/* of that in the file */

@@ -1,7 +1,7 @@
 /*
  * Capture files of netlink, whose link type is LINKTYPE_NETLINK: a cooked header
- * of 16 bytes before each datagram, as the nlmon device gives them.  Written as
- * pcap; read as pcap of either byte order and resolution, or as pcapng.
+ * of 16 bytes before each datagram, as the nlmon device gives them.  They are
+ * pcap, or pcapng, where each network namespace is an interface with its name.
  *
  * By hand, not by libpcap: that tells neither the offset at which a file is
  * wrong, nor the interface that a packet of a pcapng is from, it gives up a
@@ -17,6 +17,7 @@
 
 #include "cli/input.h"
 #include "common/buffer.h"
+#include "common/protocol.h"
 
 enum {
 	PCAP_LINK_NETLINK = 253,
@@ -24,11 +25,30 @@ enum {
 	PCAP_PACKET_MAX = 256 * 1024,	/* bytes with them; what Wireshark takes */
 };
 
+/* Which network namespace a packet is from. */
+struct pcap_identity {
+	char		name[PROTOCOL_NAME_MAX];	/* "": it is not said */
+	uint64_t	inode, cookie;			/* 0: not known */
+	char		container[PROTOCOL_CONTAINER_MAX];	/* or "" */
+	char		runtime[PROTOCOL_RUNTIME_MAX];		/* or "" */
+};
+
 /* --- writing --- */
 
-void	pcap_write_header(struct buffer *out);
-/* A datagram of NETLINK_SOCK_DIAG at a time in ns since 1970. */
-void	pcap_write_datagram(struct buffer *out, uint64_t timestamp, const void *bytes, size_t length);
+/* What is before the first packet; ng: it will be a pcapng. */
+void	pcap_write_header(struct buffer *out, bool ng);
+/* Of a pcapng only: the next interface, the first one's number being 0. */
+void	pcap_write_interface(struct buffer *out, const struct pcap_identity *);
+/* One of NETLINK_SOCK_DIAG. */
+struct pcap_datagram {
+	bool		 ng;
+	uint32_t	 interface;	/* of a pcapng */
+	uint64_t	 timestamp;	/* ns since 1970 */
+	const void	*bytes;
+	size_t		 length;
+	size_t		 original;	/* at least length: more if the end was cut off */
+};
+void	pcap_write_datagram(struct buffer *out, const struct pcap_datagram *);
 
 /* --- reading --- */
 
@@ -37,6 +57,7 @@ struct pcap_packet {
 	uint64_t	 timestamp;	/* ns since 1970; 0: not known */
 	uint64_t	 interface;	/* which of the file's, from 0 */
 	unsigned int	 link;		/* its link type */
+	const struct pcap_identity *identity;	/* of its interface */
 	const uint8_t	*bytes;		/* till the next one is read */
 	size_t		 length;
 	size_t		 original;	/* length when it was captured */
@@ -49,6 +70,8 @@ struct pcap_interface {
 	uint32_t	 snaplen;
 	uint8_t		 resolution;	/* as if_tsresol has it */
 	int64_t		 seconds;	/* added to each time */
+	bool		 ours;		/* its description is that of a namespace */
+	struct pcap_identity identity;
 };
 
 struct pcap_reader {
@@ -70,5 +93,8 @@ void			pcap_open(struct pcap_reader *, struct input *);
  */
 enum pcap_result	pcap_read(struct pcap_reader *, struct pcap_packet *);
 void			pcap_close(struct pcap_reader *);
+
+/* True of a packet of NETLINK_SOCK_DIAG, behind whose cooked header a datagram begins. */
+bool			pcap_is_sock_diag(const struct pcap_packet *);
 
 #endif

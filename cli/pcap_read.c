@@ -1,15 +1,18 @@
 /* Reads capture files: see pcap.h. */
 #include <byteswap.h>
 #include <inttypes.h>
+#include <linux/netlink.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cli/pcap.h"
+#include "cli/pcap_ng.h"
 #include "common/clock.h"
 #include "common/exit.h"
 #include "common/log.h"
+#include "shipper/stamp.h"
 
 enum {
 	PCAP_HEADER = 24, PCAP_PACKET_HEADER = 16,
@@ -17,19 +20,7 @@ enum {
 	PCAP_INTERFACE_MAX = 1024 * 1024,	/* bytes of its block */
 	PCAP_SKIP = 64 * 1024,
 	PCAP_INTERFACES_MAX = 65536,
-	PCAP_RESOLUTION_US = 6, PCAP_RESOLUTION_NS = 9,
-	PCAP_RESOLUTION_BINARY = 0x80,
 };
-
-#define PCAP_MAGIC_US		0xa1b2c3d4U
-#define PCAP_MAGIC_NS		0xa1b23c4dU
-#define PCAP_MAGIC_NG		0x0a0d0d0aU	/* the same in both byte orders */
-#define PCAP_MAGIC_ORDER	0x1a2b3c4dU
-
-enum pcap_block {
-	PCAP_NG_INTERFACE = 1, PCAP_NG_OLD_PACKET = 2, PCAP_NG_SIMPLE_PACKET = 3, PCAP_NG_PACKET = 6,
-};
-enum pcap_option { PCAP_OPTION_RESOLUTION = 9, PCAP_OPTION_SECONDS = 14 };
 
 void
 pcap_open(struct pcap_reader *reader, struct input *input)
@@ -152,6 +143,7 @@ pcap_read_packet(struct pcap_reader *reader, struct pcap_packet *packet)
 	packet->original = pcap_32(reader, header + 12);
 	packet->interface = 0;
 	packet->link = interface->link;
+	packet->identity = &interface->identity;
 	input_skip(reader->input, PCAP_PACKET_HEADER);
 	return pcap_take(reader, packet, length, 0);
 }
@@ -193,14 +185,45 @@ pcap_begin_section(struct pcap_reader *reader)
 	return PCAP_PACKET;
 }
 
+/* A value that may stand in a record, else "". */
+static void
+pcap_set_text(char *to, size_t size, const uint8_t *value, size_t length)
+{
+	to[0] = '\0';
+	if (length >= size || memchr(value, '\0', length) != NULL || stamp_string_fault((const char *)value, length) != NULL)
+		return;
+	memcpy(to, value, length);
+	to[length] = '\0';
+}
+
+/* True if it is what pcap_write_interface() writes. */
+static bool
+pcap_set_identity(struct pcap_identity *identity, const char *description)
+{
+	int end = 0;
+
+	_Static_assert(sizeof(identity->container) == 128 && sizeof(identity->runtime) == 32, "as the format has them");
+	sscanf(description, PCAP_DESCRIPTION "inode %" SCNu64 " cookie %" SCNu64 "%n container %127[0-9a-f]%n runtime %31[a-z-]%n",
+	    &identity->inode, &identity->cookie, &end, identity->container, &end, identity->runtime, &end);
+	return end > 0 && description[end] == '\0';
+}
+
 static void
 pcap_set_option(const struct pcap_reader *reader, struct pcap_interface *interface, unsigned int option, const uint8_t *value,
     size_t length)
 {
+	char description[512];
+
 	if (option == PCAP_OPTION_RESOLUTION && length == 1)
 		interface->resolution = *value;
 	if (option == PCAP_OPTION_SECONDS && length == sizeof(interface->seconds))
 		interface->seconds = (int64_t)pcap_64(reader, value);
+	if (option == PCAP_OPTION_NAME)
+		pcap_set_text(interface->identity.name, sizeof(interface->identity.name), value, length);
+	if (option == PCAP_OPTION_DESCRIPTION) {
+		pcap_set_text(description, sizeof(description), value, length);
+		interface->ours = pcap_set_identity(&interface->identity, description);
+	}
 }
 
 static void
@@ -236,6 +259,9 @@ pcap_read_interface(struct pcap_reader *reader, uint32_t length)
 	interface->link = pcap_16(reader, block + 8);
 	interface->snaplen = pcap_32(reader, block + 12);
 	pcap_set_options(reader, interface, block + 16, length - PCAP_BLOCK_MIN - 8);
+	/* Else the name is a device's. */
+	if (!interface->ours || interface->identity.name[0] == '\0')
+		interface->identity = (struct pcap_identity){ 0 };
 	return PCAP_PACKET;
 }
 
@@ -252,6 +278,7 @@ pcap_take_block(struct pcap_reader *reader, struct pcap_packet *packet, uint32_t
 		return pcap_bad(reader, start, "not a packet: there is no interface %" PRIu64, packet->interface);
 	interface = &reader->interfaces[packet->interface];
 	packet->link = interface->link;
+	packet->identity = &interface->identity;
 	packet->timestamp = packet->timestamp != 0 ? pcap_time(interface, packet->timestamp) : 0;
 	packet->interface += reader->before;
 	input_skip(reader->input, fixed);
@@ -384,4 +411,12 @@ pcap_read(struct pcap_reader *reader, struct pcap_packet *packet)
 
 	/* What cannot be read is not cut short: input.h says what it is. */
 	return result == PCAP_BAD && reader->input->failed ? PCAP_END : result;
+}
+
+bool
+pcap_is_sock_diag(const struct pcap_packet *packet)
+{
+	const uint8_t *family = packet->bytes + PCAP_COOKED - sizeof(uint16_t);
+
+	return packet->link == PCAP_LINK_NETLINK && packet->length >= PCAP_COOKED && (family[0] << 8 | family[1]) == NETLINK_SOCK_DIAG;
 }

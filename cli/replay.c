@@ -19,6 +19,7 @@
 
 #include <libmnl/libmnl.h>
 
+#include "cli/anonymize.h"
 #include "cli/conversations.h"
 #include "cli/datagram.h"
 #include "cli/input.h"
@@ -28,15 +29,19 @@
 #include "collector/attributes.h"
 #include "collector/encode.h"
 #include "collector/walk.h"
+#include "common/config.h"
 #include "common/exit.h"
 #include "common/fd.h"
 #include "common/log.h"
 #include "common/ring.h"
 #include "common/varint.h"
 #include "common/version.h"
+#include "namespacer/decoders.h"
 #include "shipper/check.h"
 #include "shipper/metrics.h"
 #include "shipper/stamp.h"
+
+enum { REPLAY_DECODERS_MAX = 128 };
 
 /* A batch is as large as the shipper's at most. */
 static const struct batch_limits replay_limits = { .rows = 10000, .bytes = 768 * 1024 };
@@ -69,13 +74,18 @@ struct replay {
 	struct input		 in;
 	struct pcap_reader	 pcap;
 	struct output		*output;
+	struct anonymize	*anonymize;	/* or NULL */
+	bool			 anonymous;	/* --anonymize */
+	const char		*key;		/* --anonymize-key, or NULL */
+	uint64_t		 attributes;	/* that are decoded: bits of enum record_source */
 	struct conversations	 conversations;
 	struct attributes	 found;
 	struct counters		 counters;
 	uint64_t		 books[REPLAY_BOOKS];
 	struct buffer		 datagram;	/* aligned, as the decoder needs it */
 	uint8_t			 stamp[RECORD_STAMP_MAX];
-	size_t			 stamp_length;
+	size_t			 stamp_length;	/* 0: none has been written yet */
+	uint64_t		 stamped;	/* the interface that it is of */
 	int			 code;		/* not 0: the file is not as it should be */
 };
 
@@ -159,10 +169,35 @@ replay_socket(struct replay *replay, const struct pcap_packet *packet, struct nl
 		replay_complain(replay, offset, "malformed: a message of %" PRIu32 " bytes about a socket", message->nlmsg_len);
 		return REPLAY_MALFORMED;
 	}
+	/* In place, where the attributes were found. */
+	if (replay->anonymize != NULL)
+		anonymize_message(replay->anonymize, message);
 	return replay_is_tcp(replay) ? replay_record(replay, packet, message) : REPLAY_PROTOCOLS;
 }
 
 /* --- messages --- */
+
+/* Namespaces follow one another in a file, so that the stamp is kept. */
+static void
+replay_stamp(struct replay *replay, const struct pcap_packet *packet)
+{
+	struct pcap_identity from = *packet->identity;
+	const struct stamp_identity identity = {
+		.version = VERSION,
+		.netns = from.name,
+		.inode = from.inode,
+		.container = from.container,
+		.runtime = from.runtime,
+		.cookie = from.cookie,
+	};
+
+	if (replay->stamp_length > 0 && replay->stamped == packet->interface)
+		return;
+	if (replay->anonymize != NULL)
+		anonymize_identity(&from, packet->interface);
+	replay->stamp_length = stamp_write(replay->stamp, &identity);
+	replay->stamped = packet->interface;
+}
 
 /* NLMSG_DONE and NLMSG_ERROR begin with an errno, or 0. */
 static enum replay_book
@@ -227,6 +262,7 @@ replay_datagram(struct replay *replay, const struct pcap_packet *packet)
 	struct nlmsghdr *message;
 	int left = (int)(packet->length - PCAP_COOKED);
 
+	replay_stamp(replay, packet);
 	replay->datagram.length = 0;
 	buffer_append(&replay->datagram, packet->bytes + PCAP_COOKED, (size_t)left);
 	message = (struct nlmsghdr *)replay->datagram.bytes;
@@ -246,7 +282,7 @@ replay_packet(struct replay *replay, const struct pcap_packet *packet)
 		replay->books[REPLAY_LINKS]++;
 	else if (packet->length < PCAP_COOKED)
 		replay_rest(replay, packet, NULL, 0, packet->offset);
-	else if (packet->bytes[PCAP_COOKED - 2] != 0 || packet->bytes[PCAP_COOKED - 1] != NETLINK_SOCK_DIAG)
+	else if (!pcap_is_sock_diag(packet))
 		replay->books[REPLAY_FAMILIES]++;
 	else
 		replay_datagram(replay, packet);
@@ -350,16 +386,40 @@ replay_help(void)
 	    "tcpdiag capture or of an nlmon device, pcap or pcapng.\n"
 	    "\n");
 	output_help();
-	printf("  -h, --help               this text\n"
+	printf("  -d, --decoders NAME,...  what is decoded of each socket, by the names of\n"
+	    "                           the key decoders of tcpdiag.conf(5)\n"
+	    "  -a, --anonymize          show stand-ins for addresses and names\n"
+	    "  -k, --anonymize-key FILE the same ones whenever FILE has the same bytes\n"
+	    "  -h, --help               this text\n"
 	    "\n"
 	    "A record's time is that of its packet.  Records come in the order of the file.\n"
 	    "What gives no record is counted, and told at the end on standard error.\n");
 }
 
 static int
+replay_set_decoders(struct replay *replay, char *names)
+{
+	char error[1024], *items[REPLAY_DECODERS_MAX], *name;
+	struct config_list list = { items, 0 };
+
+	while ((name = strsep(&names, ",")) != NULL && list.count < REPLAY_DECODERS_MAX)
+		items[list.count++] = name;
+	replay->attributes = decoders_mask(&list, error, sizeof(error));
+	return replay->attributes != 0 ? -1 : output_usage(replay->output, "%s", error);
+}
+
+static int
 replay_set(struct replay *replay, int letter, char *value)
 {
 	switch (letter) {
+	case 'd':
+		return replay_set_decoders(replay, value);
+	case 'k':
+		replay->key = value;
+		/* FALLTHROUGH */
+	case 'a':
+		replay->anonymous = true;
+		return -1;
 	case 'f':
 		return output_set_format(replay->output, value);
 	case 'c':
@@ -379,13 +439,16 @@ replay_parse(struct replay *replay, int argc, char **argv, const char **file)
 	static const struct option longs[] = {
 		{ "format", required_argument, NULL, 'f' },
 		{ "columns", required_argument, NULL, 'c' },
+		{ "decoders", required_argument, NULL, 'd' },
+		{ "anonymize", no_argument, NULL, 'a' },
+		{ "anonymize-key", required_argument, NULL, 'k' },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
 	};
 	int letter, code;
 
 	optind = 0;
-	while ((letter = getopt_long(argc, argv, "f:c:h", longs, NULL)) != -1) {
+	while ((letter = getopt_long(argc, argv, "f:c:d:ak:h", longs, NULL)) != -1) {
 		code = replay_set(replay, letter, optarg);
 		if (code != -1)
 			return code;
@@ -393,15 +456,17 @@ replay_parse(struct replay *replay, int argc, char **argv, const char **file)
 	if (argc - optind != 1)
 		return output_usage(replay->output, "%s", optind == argc ? "which FILE?  - is standard input" : "only one FILE at a time");
 	*file = argv[optind];
+	if (replay->anonymous && (replay->anonymize = anonymize_open(replay->key)) == NULL)
+		return EXIT_CODE_USAGE;
 	return output_open(replay->output);
 }
 
 int
 replay_main(int argc, char **argv)
 {
-	const struct stamp_identity identity = { .version = VERSION };
 	struct output output = { .command = "replay" };
-	struct replay replay = { .output = &output };
+	const struct config_list standard = { NULL, 0 };
+	struct replay replay = { .output = &output, .attributes = decoders_mask(&standard, NULL, 0) };
 	const char *file = NULL;
 	int code;
 
@@ -411,7 +476,7 @@ replay_main(int argc, char **argv)
 	if (code == -1) {
 		replay.in.wait = replay_wait;
 		replay.in.context = &replay;
-		replay.stamp_length = stamp_write(replay.stamp, &identity);
+		attributes_choose(replay.attributes);
 		pcap_open(&replay.pcap, &replay.in);
 		code = replay_run(&replay);
 		pcap_close(&replay.pcap);
@@ -419,6 +484,7 @@ replay_main(int argc, char **argv)
 	}
 	conversations_free(&replay.conversations);
 	buffer_free(&replay.datagram);
+	anonymize_free(replay.anonymize);
 	output_close(&output);
 	return code;
 }

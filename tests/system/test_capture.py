@@ -1,4 +1,5 @@
 """tcpdiag capture: what the kernel said, as Wireshark reads it, and nothing that it should not tell."""
+import ipaddress
 import os
 import pty
 import re
@@ -115,10 +116,9 @@ CLOCKS = {
     "tcp_info_last_data_recv": "ms since then", "tcp_info_last_ack_recv": "ms since then",
 }
 # What a capture does not say.
-IDENTITY = {
-    "hostname": "it can be from any host", "collector_epoch": "no collector lived",
-    "netns": "a pcap has no place for it", "netns_inode": "a pcap has no place for it", "netns_cookie": "a pcap has no place for it",
-}
+IDENTITY = {"hostname": "it can be from any host", "collector_epoch": "no collector lived"}
+# What a pcap has no place for, and a pcapng has.
+NAMESPACE = {"netns", "netns_inode", "netns_cookie"}
 
 
 def replayed(tcpdiag, file, *words):
@@ -128,21 +128,23 @@ def replayed(tcpdiag, file, *words):
 
 
 def stripped(record):
-    return {name: value for name, value in record.items() if name not in CLOCKS and name not in IDENTITY}
+    return {name: value for name, value in record.items() if name not in CLOCKS and name not in IDENTITY and name not in NAMESPACE}
 
 
-def test_replay_is_what_was_live(tcpdiag, world, folder):
+@pytest.mark.parametrize("words, unsaid", [((), NAMESPACE), (("--pcapng",), set())], ids=["pcap", "pcapng"])
+def test_replay_is_what_was_live(tcpdiag, world, folder, words, unsaid):
     """Every field of every socket, in the same order: what is decoded of a capture is what is delivered."""
     namespace = world.named("-l", *ZOO, "established:count=200,cc=reno", "established:cc=bbr,tos=16,mark=9")
     witness.settled(namespace.file)
-    done = tcpdiag.run("capture", "--with-mark", "--netns", namespace.name, folder / "pcap")
+    done = tcpdiag.run("capture", "--with-mark", "--netns", namespace.name, *words, folder / "pcap")
     assert done.returncode == 0, done.stderr
     live = tcpdiag.records("--netns", namespace.name)
     again = replayed(tcpdiag, folder / "pcap")
     assert len(live) > 400 and len(again) == len(live)
     for record, other in zip(live, again):
         assert stripped(other) == stripped(record)
-        assert record.keys() - other.keys() <= IDENTITY.keys() and other.keys() <= record.keys()
+        assert record.keys() - other.keys() == IDENTITY.keys() | unsaid and other.keys() <= record.keys()
+        assert all(other[name] == record[name] for name in NAMESPACE - unsaid)
     assert {record["mark"] for record in again if "mark" in record} == {0, 7, 9}
 
 
@@ -187,13 +189,137 @@ def test_md5_keys_are_in_no_capture(tcpdiag, world):
             assert done.returncode == 0 and done.stdout and key.encode() not in done.stdout and key not in done.stderr
 
 
+def test_a_pcapng_knows_the_namespaces(tcpdiag, world, folder):
+    """Wireshark shows them as interfaces, replay says them in every record; the kernel is named."""
+    ours = [world.named("-l", "listen:count=2"), world.named("-l", "established"), world.named()]
+    for namespace in ours[:2]:
+        witness.settled(namespace.file)
+    words = [word for namespace in ours for word in ("--netns", namespace.name)]
+    done = tcpdiag.run("capture", "--pcapng", *words, folder / "pcapng")
+    assert done.returncode == 0, done.stderr
+    shown = captures.tshark(folder / "pcapng", "-T", "fields", "-e", "frame.interface_name", "-e", "netlink-sock_diag.nltype")
+    names = [line.split("\t")[0] for line in shown.splitlines()]
+    assert set(names) == {namespace.name for namespace in ours} and len(names) == 3 + 3 + 2
+    inodes = {namespace.name: namespace.inode for namespace in ours}
+    found = replayed(tcpdiag, folder / "pcapng")
+    assert {record["netns"] for record in found} == {namespace.name for namespace in ours[:2]}
+    assert all(record["netns_inode"] == inodes[record["netns"]] for record in found)
+    information = subprocess.run(["capinfos", folder / "pcapng"], capture_output=True, text=True, check=True).stdout
+    assert f"Linux {os.uname().release}" in information
+
+
+# Sockets between addresses of every kind that a host has; their ends are told as they are made.
+PAIRS = [("203.0.113.77", "198.51.100.9"), ("10.20.30.40", "10.20.30.41"), ("2001:db8:77::1", "2001:db8:77::2"),
+         ("fd00:1234::1", "fd00:1234::2"), ("::ffff:203.0.113.77", "::ffff:198.51.100.9"), ("127.0.0.1", "127.0.0.1")]
+PROGRAM = """
+import socket, sys
+kept = []
+for pair in sys.argv[1:]:
+    here, there = pair.split(",")
+    family = socket.AF_INET6 if ":" in here else socket.AF_INET
+    kept.append(socket.socket(family))
+    if family == socket.AF_INET6:
+        kept[-1].setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    kept[-1].bind((there, 0))
+    kept[-1].listen()
+    kept.append(socket.socket(family))
+    kept[-1].bind((here, 0))
+    kept[-1].connect(kept[-2].getsockname())
+    kept.append(kept[-2].accept()[0])
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def addressed(world):
+    """A namespace with such sockets."""
+    namespace = world.named()
+    for address in sorted({address for pair in PAIRS for address in pair if not address.startswith(("127", "::ffff"))}):
+        namespace.run("ip", "addr", "add", address, "dev", "lo", *(["nodad"] if ":" in address else []))
+    holder = subprocess.Popen(["nsenter", f"--net={namespace.file}", "python3", "-c", PROGRAM, *map(",".join, PAIRS)],
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+    assert holder.stdout.readline() == b"ready\n"
+    yield namespace
+    holder.stdin.close()
+    holder.stdout.close()
+    assert holder.wait(30) == 0
+
+
+def ends(records):
+    return {record["inet_diag_msg_socket_cookie"]: (ipaddress.ip_address(record["inet_diag_msg_socket_source"]),
+                                                    ipaddress.ip_address(record["inet_diag_msg_socket_destination"])) for record in records}
+
+
+def test_addresses_have_stand_ins(tcpdiag, addressed, folder):
+    """None of them is anywhere in the file; all else is as it was, and who talks to whom can still be seen."""
+    key = folder / "key"
+    key.write_bytes(b"0123456789abcdef")
+    files = {}
+    for name, words in (("plain", ()), ("once", ("--anonymize-key", key)), ("again", ("--anonymize-key", key, "--pcapng")),
+                        ("other", ("--anonymize",))):
+        files[name] = folder / name
+        assert tcpdiag.run("capture", "--netns", addressed.file, *words, files[name]).returncode == 0
+    records = {name: replayed(tcpdiag, file) for name, file in files.items()}
+    plain = ends(records["plain"])
+    secret = {address for pair in plain.values() for address in pair if not (address.is_loopback or address.is_unspecified)}
+    assert len(secret) == 10
+    for name in ("once", "again", "other"):
+        data, stand_ins = files[name].read_bytes(), ends(records[name])
+        known = {}
+        for cookie, pair in plain.items():
+            for address, stand_in in zip(pair, stand_ins[cookie]):
+                assert known.setdefault(address, stand_in) == stand_in
+                assert (stand_in == address) == (address not in secret)
+                assert (stand_in.version, stand_in.is_loopback) == (address.version, address.is_loopback)
+                assert stand_in.is_private == address.is_private or address in map(ipaddress.ip_address, ("203.0.113.77", "198.51.100.9")) \
+                    or address.version == 6
+        for address in secret:
+            packed = getattr(address, "ipv4_mapped", None) or address
+            assert packed.packed not in data and str(address).encode() not in data
+        assert len(set(known.values())) == len(known)
+        for address, stand_in in known.items():
+            if getattr(address, "ipv4_mapped", None):
+                assert stand_in.ipv4_mapped == known[address.ipv4_mapped]
+        for record, hidden in zip(records["plain"], records[name]):
+            differ = {field for field in record if record[field] != hidden.get(field)} - CLOCKS.keys()
+            assert differ <= {"inet_diag_msg_socket_source", "inet_diag_msg_socket_destination"}
+    assert ends(records["once"]) == ends(records["again"]) != ends(records["other"])
+    assert {record["netns"] for record in records["again"]} == {"ns0"} and addressed.name.encode() not in files["again"].read_bytes()
+    done = tcpdiag.run("replay", "--format", "jsonl", "--anonymize-key", key, files["plain"])
+    assert ends(harness.parse_jsonl(done.stdout.decode())) == ends(records["once"])
+
+
+def test_a_capture_can_be_copied(tcpdiag, addressed, folder):
+    """What somebody else has captured is anonymized as a new one is, and its times stay."""
+    key = folder / "key"
+    key.write_bytes(os.urandom(32))
+    for words in ((), ("--pcapng",)):
+        assert tcpdiag.run("capture", "--netns", addressed.file, *words, folder / "plain").returncode == 0
+        assert tcpdiag.run("capture", "--from", folder / "plain", *words, folder / "same").returncode == 0
+        assert (folder / "same").read_bytes() == (folder / "plain").read_bytes()
+        done = tcpdiag.run("capture", "--from", folder / "plain", "--anonymize-key", key, folder / "copy")
+        assert done.returncode == 0 and "sockets: 18" in done.stderr
+        plain, copy = replayed(tcpdiag, folder / "plain"), replayed(tcpdiag, folder / "copy")
+        assert [record["timestamp_ns"] // 1000 for record in copy] == [record["timestamp_ns"] // 1000 for record in plain]
+        again = tcpdiag.run("replay", "--format", "jsonl", "--anonymize-key", key, folder / "plain")
+        assert ends(copy) == ends(harness.parse_jsonl(again.stdout.decode())) != ends(plain)
+    before = (folder / "plain").read_bytes()
+    done = tcpdiag.run("capture", "--from", folder / "plain", folder / "plain")
+    assert done.returncode == 74 and "being read" in done.stderr and (folder / "plain").read_bytes() == before
+
+
 @pytest.mark.parametrize("words, code, said", [
     ((), 64, "which FILE?"),
     (("a", "b"), 64, "only one FILE"),
     (("--netns", "/dev/null", "-"), 64, "/dev/null is no network namespace"),
     (("--netns", "/run/netns/none", "-"), 64, "/run/netns/none is no network namespace"),
     (("--netns", "nobody-has-this-name", "-"), 64, "no network namespace has such a name"),
-    (("--this-netns", "--netns", "x", "-"), 64, "--this-netns and --netns"),
+    (("--this-netns", "--from", "x", "-"), 64, "--from reads a capture, not a namespace"),
+    (("--from", "/nowhere/pcap", "-"), 65, "/nowhere/pcap: No such file"),
+    (("--this-netns", "--anonymize-key", "/nowhere/key", "-"), 64, "--anonymize-key: /nowhere/key: No such file"),
+    (("--this-netns", "--anonymize-key", "/dev/null", "-"), 64, "/dev/null has 0 bytes; a key has 16 at least"),
+    (("--decoders", "ring", "-"), 64, "there is no decoder 'ring'"),
     (("--state", "asleep", "-"), 64, "'asleep' is no TCP state"),
     (("--this-netns", "/nowhere/pcap"), 74, "/nowhere/pcap cannot be opened for writing: No such file"),
     (("--this-netns", "/dev/full"), 74, "/dev/full: No space left"),

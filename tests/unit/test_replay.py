@@ -228,6 +228,56 @@ def test_many_records_are_batches():
     assert len(re.findall(rb"cubic", listed)) == 400 * 59
 
 
+def test_decoders_are_chosen_as_for_a_collector():
+    data = pcap(cooked(socket(attribute(INFO, info()), attribute(CONG, b"cubic\0"), attribute(MEMINFO, bytes(16)))))
+
+    def fields(*words):
+        (record,) = [json.loads(line) for line in run(data, "--format", "jsonl", *words).stdout.splitlines()]
+        return record.keys() & {"tcp_info_rtt", "congestion_algorithm_string", "mem_info_rmem"}
+
+    assert fields() == {"tcp_info_rtt", "congestion_algorithm_string"}
+    assert fields("--decoders", "all") == {"tcp_info_rtt", "congestion_algorithm_string", "mem_info_rmem"}
+    assert fields("--decoders", "cong,meminfo") == {"congestion_algorithm_string", "mem_info_rmem"}
+    assert fields("--decoders", "none") == set()
+
+
+def test_addresses_can_be_hidden(tmp_path):
+    """In the same way as in a capture; whatever is malformed is still counted."""
+    key = tmp_path / "key"
+    key.write_bytes(bytes(range(32)))
+    data = pcap(cooked(socket(), socket(source="::ffff:192.0.2.1", destination="::1", state=10), message(BY_FAMILY, b"\2" + bytes(8))))
+    plain = [json.loads(line) for line in run(data, "--format", "jsonl", code=DATA).stdout.splitlines()]
+    hidden, again, other = ([json.loads(line) for line in run(data, "--format", "jsonl", *words, code=DATA).stdout.splitlines()]
+                            for words in (("--anonymize-key", key), ("--anonymize-key", key), ("--anonymize",)))
+    assert hidden == again != other and len(hidden) == 2
+    assert hidden[1]["inet_diag_msg_socket_source"] == "::ffff:" + hidden[0]["inet_diag_msg_socket_source"]
+    assert hidden[1]["inet_diag_msg_socket_destination"] == "::1"
+    for record, shown in zip(hidden, plain):
+        differ = {name for name in shown if shown[name] != record[name]}
+        assert "inet_diag_msg_socket_source" in differ
+        assert differ <= {"inet_diag_msg_socket_source", "inet_diag_msg_socket_destination"}
+
+
+NAMESPACE = b"network namespace: inode 4026531840 cookie 17"
+
+
+@pytest.mark.parametrize("name, description, said", [
+    (b"blue", NAMESPACE, {"netns": "blue", "netns_inode": 4026531840, "netns_cookie": 17}),
+    (b"web", NAMESPACE + b" container 0123abcd runtime cri-o",
+     {"netns": "web", "netns_inode": 4026531840, "netns_cookie": 17, "container_id": "0123abcd", "container_runtime": "cri-o"}),
+    # What is not by tcpdiag, or could not be, says nothing.
+    (b"nlmon0", b"network namespace", {}), (b"nlmon0", None, {}), (b"blue", NAMESPACE + b" or so", {}), (b"blue", NAMESPACE + b" container XY", {}),
+    (b"a\nb", NAMESPACE, {}), (b"\xff", NAMESPACE, {}), (b"x" * 300, NAMESPACE, {}), (b"blue", NAMESPACE + b"\0", {}),
+    (b"blue", b"network namespace: inode -", {}),
+])
+def test_the_namespaces_of_a_pcapng(name, description, said):
+    options = option("<", 2, name) + (option("<", 3, description) if description is not None else b"")
+    data = section() + block("<", 1, struct.pack("<HHI", NETLINK, 0, 0) + options) + enhanced(cooked(established(1)))
+    (record,) = records(data)
+    found = {field: record[field] for field in ("netns", "netns_inode", "netns_cookie", "container_id", "container_runtime") if field in record}
+    assert {field: value for field, value in found.items() if value not in ("", 0)} == said
+
+
 # --- what gives no record ----------------------------------------------------------------
 
 def test_everything_that_gives_no_record_is_counted():
@@ -273,7 +323,7 @@ def test_what_is_malformed_is_counted_and_named(bad, left):
 
 
 def test_attributes_that_are_not_decoded_are_told():
-    data = pcap(cooked(socket(attribute(20, b"x"), attribute(26, b""), attribute(26, b"more"), attribute(300, b"x"), attribute(MEMINFO, b"abc"))))
+    data = pcap(cooked(socket(attribute(20, b"x"), attribute(26, b""), attribute(26, b"more"), attribute(300, b"x"), attribute(CGROUP, b"abc"))))
     finished = run(data, "--format", "jsonl")
     assert len(finished.stdout.splitlines()) == 1
     assert "attributes of unknown kinds: 20: 1, 26: 2, 31+: 1\n" in finished.stderr
