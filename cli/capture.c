@@ -190,7 +190,7 @@ capture_find(void)
 	}
 	if (scan) {
 		discovery_init(&capture.config.netns_folder);
-		discovery_scan();
+		discovery_scan(NULL, 0);
 	}
 	if (capture_choose())
 		return -1;

@@ -166,7 +166,7 @@ ns_main(int argc, char **argv)
 		fatal_errno(EXIT_CODE_SYSTEM, "mmap");
 	netns_init();
 	discovery_init(&ns.config.netns_folder);
-	discovery_scan();
+	discovery_scan(NULL, 0);
 	fflush(stdout);
 	ns_print_all();
 	config_free(&ns.config);

@@ -38,7 +38,7 @@ counts_fill_grown(struct protocol_grown *grown)
 		.gone = namespaces->gone,
 		.renamed = namespaces->renamed,
 		.scans = looks->scans,
-		.scan_cpu = looks->nanoseconds,
+		.scan_cpu = namespaces->nanoseconds,
 		.strangers = looks->strangers,
 		.vanished = looks->vanished,
 		.denied = looks->refused,

@@ -8,9 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
-#include "common/clock.h"
 #include "common/fd.h"
 #include "common/log.h"
 #include "common/utf8.h"
@@ -140,7 +140,8 @@ discovery_look(const char *folder, const char *name)
 		return false;
 	if ((inode = netns_inode_of(path)) != 0)
 		return discovery_found(path, inode, NETNS_MOUNT) != NULL;
-	if (errno == ENOTTY && discovery_is_old(path))
+	/* Of one that is being taken away, the file remains for a moment. */
+	if (errno == ENOTTY && discovery_is_old(path) && !netns_is_holder(path))
 		discovery_stranger(path);
 	return false;
 }
@@ -178,6 +179,15 @@ discovery_scan_member(const char *path, pid_t pid, enum netns_how how)
 	return inode;
 }
 
+/* A folder of /proc has a link for each entry, its own two besides. */
+static bool
+discovery_has_threads(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 && st.st_nlink != 3;
+}
+
 /* A thread may live in another namespace than its process. */
 static void
 discovery_scan_threads(pid_t pid, uint64_t main_inode)
@@ -187,7 +197,7 @@ discovery_scan_threads(pid_t pid, uint64_t main_inode)
 	struct dirent *entry;
 
 	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
-	if ((dir = opendir(path)) == NULL)
+	if (!discovery_has_threads(path) || (dir = opendir(path)) == NULL)
 		return;
 	while ((entry = readdir(dir)) != NULL) {
 		pid_t tid = (pid_t)strtol(entry->d_name, NULL, 10);
@@ -202,8 +212,16 @@ discovery_scan_threads(pid_t pid, uint64_t main_inode)
 	}
 }
 
+static int
+discovery_compare(const void *a, const void *b)
+{
+	const pid_t *one = a, *other = b;
+
+	return (*one > *other) - (*one < *other);
+}
+
 static void
-discovery_scan_proc(void)
+discovery_scan_proc(const pid_t *own, size_t count)
 {
 	cleanup_dir DIR *dir = opendir("/proc");
 	struct dirent *entry;
@@ -212,7 +230,8 @@ discovery_scan_proc(void)
 	while (dir != NULL && (entry = readdir(dir)) != NULL) {
 		pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
 
-		if (!discovery_is_number(entry->d_name) || pid == discovery.self)
+		if (!discovery_is_number(entry->d_name) || pid == discovery.self ||
+		    (count > 0 && bsearch(&pid, own, count, sizeof(*own), discovery_compare) != NULL))
 			continue;
 		snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)pid);
 		discovery_scan_threads(pid, discovery_scan_member(path, pid, NETNS_PROCESS));
@@ -221,13 +240,12 @@ discovery_scan_proc(void)
 
 /* Folders come first: a mount's name is the better one. */
 void
-discovery_scan(void)
+discovery_scan(pid_t *own, size_t count)
 {
-	uint64_t start = clock_read(CLOCK_PROCESS_CPUTIME_ID);
-
+	if (count > 0)
+		qsort(own, count, sizeof(*own), discovery_compare);
 	for (size_t i = 0; discovery.folders[i] != NULL; i++)
 		discovery_scan_folder(discovery.folders[i]);
-	discovery_scan_proc();
+	discovery_scan_proc(own, count);
 	discovery.counts.scans++;
-	discovery.counts.nanoseconds += clock_read(CLOCK_PROCESS_CPUTIME_ID) - start;
 }

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "common/config.h"
 
@@ -24,7 +25,6 @@ struct discovery_counts {
 	uint64_t	strangers;	/* entries of folders that are no namespace */
 	uint64_t	vanished;	/* gone between the look and the entry */
 	uint64_t	refused;	/* not allowed to look or to open */
-	uint64_t	nanoseconds;	/* CPU time of all of it */
 };
 
 /* Further folders beside /run/netns and /run/docker/netns. */
@@ -36,8 +36,11 @@ void	discovery_ignore(uint64_t inode);
  * unit's PrivateNetwork= put it into one is no reason to read it.
  */
 void	discovery_ignore_self(void);
-/* Looks everywhere. */
-void	discovery_scan(void);
+/*
+ * Looks everywhere, but not at the processes whose ids are own (which are
+ * sorted): what only this program's children hold is held by nobody.
+ */
+void	discovery_scan(pid_t *own, size_t count);
 /* Looks at one name in a folder; true if it is a namespace now. */
 bool	discovery_look(const char *folder, const char *name);
 /* The folders in turn; NULL at the end. */

@@ -1,10 +1,12 @@
 /* One collector for each wanted namespace. */
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdlib.h>
 
 #include <event2/event.h>
 
 #include "common/clock.h"
+#include "common/fd.h"
 #include "common/log.h"
 #include "namespacer/discovery.h"
 #include "namespacer/fleet.h"
@@ -16,35 +18,28 @@
 /*
  * A collector's descriptors pin its namespace and every device in it, so "gone"
  * is: nobody outside holds it.  No event tells that a process left, so what
- * holds each namespace is looked at twice a second, by one stat(2).
+ * holds each namespace is looked at again and again, by one stat(2).  Whoever
+ * lost what held it may be held by something else, so then everything is looked
+ * at; where that takes long it is done as seldom as the promise allows (a
+ * second, the end of the collector included), else as often as FLEET_SHARE of a
+ * CPU allows.
  */
-enum { FLEET_CHECK_MS = 500 };
+enum { FLEET_CHECK_MS = 700, FLEET_SHARE = 200 };
 
 static struct {
 	const struct config_list	*patterns;
 	struct event			*scan, *check;
+	uint64_t			 next_check;	/* not before */
 	struct fleet_counts		 counts;
 } fleet;
 
-/* Whoever lost what held it may be held by something else. */
-static bool
-fleet_lost_any(void)
-{
-	struct netns *ns;
-
-	TAILQ_FOREACH(ns, &netns_all, all)
-		if (!netns_held(ns))
-			return true;
-	return false;
-}
-
 static void
-fleet_remove_gone(void)
+fleet_remove_lost(void)
 {
 	struct netns *ns, *next;
 
 	TAILQ_FOREACH_SAFE(ns, &netns_all, all, next) {
-		if (netns_held(ns))
+		if (!ns->lost)
 			continue;
 		log_debug("%s: gone", ns->name);
 		fleet.counts.gone++;
@@ -72,26 +67,71 @@ fleet_take_name(struct netns *ns)
 		life_abandon(ns->life, "its namespace has another name or container now");
 }
 
+/* What is new gets its name and its life. */
 static void
-fleet_reconcile(void)
+fleet_settle(void)
 {
 	struct netns *ns;
 
-	fleet_remove_gone();
 	TAILQ_FOREACH(ns, &netns_all, all) {
+		if (!ns->stale)
+			continue;
 		fleet_take_name(ns);
-		if (ns->life == NULL && netns_matches(ns, fleet.patterns) && life_new(ns) == NULL)
-			log_errno(LOG_LEVEL_ERROR, "%s", ns->name);
+		if (ns->life != NULL || !netns_matches(ns, fleet.patterns) || life_new(ns) != NULL)
+			continue;
+		ns->stale = true;	/* tried again */
+		log_errno(LOG_LEVEL_ERROR, "%s", ns->name);
 	}
 	schedule_soon();
+}
+
+/* Collectors hold nothing: they are not even looked at. */
+static void
+fleet_look_everywhere(void)
+{
+	cleanup_free pid_t *own = NULL;
+	size_t count = 0, n = 0;
+	struct netns *ns;
+
+	TAILQ_FOREACH(ns, &netns_all, all)
+		count++;
+	own = calloc(count, sizeof(*own));
+	TAILQ_FOREACH(ns, &netns_all, all)
+		if (own != NULL && ns->life != NULL && ns->life->pid > 0)
+			own[n++] = ns->life->pid;
+	discovery_scan(own, n);
+}
+
+static void
+fleet_account(uint64_t start)
+{
+	fleet.counts.nanoseconds += clock_read(CLOCK_PROCESS_CPUTIME_ID) - start;
 }
 
 void
 fleet_scan(void)
 {
+	uint64_t start = clock_read(CLOCK_PROCESS_CPUTIME_ID);
+
 	watch_folders();
-	discovery_scan();
-	fleet_reconcile();
+	netns_find_lost();
+	fleet_look_everywhere();
+	fleet_remove_lost();
+	fleet_settle();
+	fleet_account(start);
+}
+
+static void
+fleet_check(void)
+{
+	static const struct timeval pause = { 0, FLEET_CHECK_MS * 1000 };
+	uint64_t start = clock_read(CLOCK_PROCESS_CPUTIME_ID);
+
+	if (netns_find_lost())
+		fleet_look_everywhere();
+	fleet_remove_lost();
+	fleet.next_check = clock_monotonic() + (clock_read(CLOCK_PROCESS_CPUTIME_ID) - start) * FLEET_SHARE;
+	event_add(fleet.check, &pause);
 }
 
 static void
@@ -106,20 +146,26 @@ fleet_scan_timer(evutil_socket_t fd, short what, void *context)
 static void
 fleet_check_timer(evutil_socket_t fd, short what, void *context)
 {
+	uint64_t start = clock_read(CLOCK_PROCESS_CPUTIME_ID);
+
 	(void)fd;
 	(void)what;
 	(void)context;
-	if (fleet_lost_any())
-		fleet_scan();
+	fleet_check();
+	fleet_settle();
+	fleet_account(start);
 }
 
 /* After a burst of events: what was looked at is in the table. */
 static void
-fleet_changed(void)
+fleet_changed(bool all, uint64_t start)
 {
-	if (fleet_lost_any())
-		discovery_scan();
-	fleet_reconcile();
+	if (all)
+		fleet_look_everywhere();
+	if (clock_monotonic() >= fleet.next_check)
+		fleet_check();
+	fleet_settle();
+	fleet_account(start);
 }
 
 static struct event *
@@ -140,8 +186,11 @@ fleet_start(struct event_base *base, const struct config_list *patterns, uint64_
 	if (watch_start(base, fleet_changed) == -1)
 		return -1;
 	fleet.scan = fleet_every(base, interval, fleet_scan_timer);
-	fleet.check = fleet_every(base, FLEET_CHECK_MS * MILLISECOND, fleet_check_timer);
-	return fleet.scan == NULL || fleet.check == NULL ? -1 : 0;
+	fleet.check = evtimer_new(base, fleet_check_timer, NULL);
+	if (fleet.scan == NULL || fleet.check == NULL)
+		return -1;
+	fleet_check();
+	return 0;
 }
 
 void

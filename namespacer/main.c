@@ -282,9 +282,9 @@ namespacer_summarize(void)
 	    " could not be set up, %" PRIu64 " hostile, %" PRIu64 " replaced by one with a larger ring; %" PRIu64 " rings lost",
 	    processes->started, processes->crashed, processes->trapped, processes->setup_faults, processes->hostile,
 	    processes->outgrown, handover_counts()->lost_rings);
-	log_info("namespaces: %" PRIu64 " appeared, %" PRIu64 " gone, %" PRIu64 " renamed; %" PRIu64 " scans in %" PRIu64
-	    " ms of CPU, %" PRIu64 " entries that are none, %" PRIu64 " vanished, %" PRIu64 " refused",
-	    namespaces->appeared, namespaces->gone, namespaces->renamed, looks->scans, looks->nanoseconds / MILLISECOND,
+	log_info("namespaces: %" PRIu64 " appeared, %" PRIu64 " gone, %" PRIu64 " renamed; %" PRIu64 " scans, %" PRIu64
+	    " ms of CPU to find them, %" PRIu64 " entries that are none, %" PRIu64 " vanished, %" PRIu64 " refused",
+	    namespaces->appeared, namespaces->gone, namespaces->renamed, looks->scans, namespaces->nanoseconds / MILLISECOND,
 	    looks->strangers, looks->vanished, looks->refused);
 }
 

@@ -114,6 +114,7 @@ netns_add(const char *path, uint64_t inode, enum netns_how how)
 	}
 	ns->inode = inode;
 	ns->how = how;
+	ns->stale = true;
 	ns->fd = fd_steal(&fd);
 	TAILQ_INSERT_TAIL(&netns_all, ns, all);
 	LIST_INSERT_HEAD(&netns.buckets[inode % NETNS_BUCKETS], ns, bucket);
@@ -131,9 +132,27 @@ netns_remove(struct netns *ns)
 }
 
 bool
-netns_held(const struct netns *ns)
+netns_find_lost(void)
 {
-	return netns_inode_of(ns->holder) == ns->inode;
+	struct netns *ns;
+	bool any = false;
+
+	TAILQ_FOREACH(ns, &netns_all, all) {
+		ns->lost = netns_inode_of(ns->holder) != ns->inode;
+		any |= ns->lost;
+	}
+	return any;
+}
+
+bool
+netns_is_holder(const char *path)
+{
+	const struct netns *ns;
+
+	TAILQ_FOREACH(ns, &netns_all, all)
+		if (strcmp(ns->holder, path) == 0)
+			return true;
+	return false;
 }
 
 void
@@ -141,13 +160,15 @@ netns_held_by(struct netns *ns, const char *path, enum netns_how how)
 {
 	char *holder;
 
-	if (how <= ns->how && netns_held(ns))
+	if (how <= ns->how && !ns->lost)
 		return;
 	if ((holder = strdup(path)) == NULL)
 		return;		/* the old one is looked at again next time */
 	free(ns->holder);
 	ns->holder = holder;
 	ns->how = how;
+	ns->lost = false;
+	ns->stale = true;
 }
 
 /* A run of exactly 64 hexadecimal digits: what every container engine uses. */
@@ -204,6 +225,7 @@ netns_learn_container(struct netns *ns, pid_t pid)
 		return;
 	memcpy(ns->container, id, NETNS_CONTAINER_ID);
 	snprintf(ns->runtime, sizeof(ns->runtime), "%s", netns_runtime(text));
+	ns->stale = true;
 }
 
 /* A cgroup's name is its owner's to choose; the first who has it keeps it. */
@@ -238,6 +260,7 @@ netns_choose_name(struct netns *ns)
 	utf8_clean(name);
 	ns->renamed = ns->name[0] != '\0' && strcmp(name, ns->name) != 0;
 	memcpy(ns->name, name, sizeof(name));
+	ns->stale = false;
 }
 
 bool

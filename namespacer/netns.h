@@ -30,7 +30,9 @@ struct netns {
 	char			 name[PROTOCOL_NAME_MAX];
 	char			 container[PROTOCOL_CONTAINER_MAX];
 	char			 runtime[PROTOCOL_RUNTIME_MAX];
-	bool			 renamed;	/* its name changed since the last look */
+	bool			 lost;		/* its holder leads to it no more: another is looked for */
+	bool			 stale;		/* its name or its container may be another one now */
+	bool			 renamed;	/* its name changed when it was last chosen */
 	struct life		*life;		/* its collector; the supervisor's */
 };
 
@@ -56,10 +58,12 @@ struct netns	*netns_find(uint64_t inode);
  */
 struct netns	*netns_add(const char *path, uint64_t inode, enum netns_how how);
 void		 netns_remove(struct netns *);
-/* A further path to a known one: kept if it is a better one. */
+/* A further path to a known one: kept if it is a better one, or the other one is lost. */
 void		 netns_held_by(struct netns *, const char *path, enum netns_how how);
-/* True if the path still leads to it. */
-bool		 netns_held(const struct netns *);
+/* Looks at each one's holder, by one stat(2).  True if any is lost. */
+bool		 netns_find_lost(void);
+/* True if this path leads to one that is known, or did when it was last looked at. */
+bool		 netns_is_holder(const char *path);
 /* The inode of a network namespace's path, or 0 (errno: ENOTTY if it is something else). */
 uint64_t	 netns_inode_of(const char *path);
 /* The container's id and runtime by the cgroup of a process in it, if it has none yet. */

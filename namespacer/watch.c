@@ -39,7 +39,7 @@ static struct {
 	size_t			 npending;
 	unsigned int		 again;		/* looks that are left without an event */
 	bool			 all;		/* too many names: look at everything */
-	void			(*changed)(void);
+	void			(*changed)(bool all, uint64_t start);
 } watch = { .inotify = -1, .mounts = -1, .mountinfo = -1 };
 
 /* Within the pause, one look serves any number of events. */
@@ -134,17 +134,18 @@ watch_read_mounts(evutil_socket_t fd, short what, void *context)
 static void
 watch_look(evutil_socket_t fd, short what, void *context)
 {
+	uint64_t start = clock_read(CLOCK_PROCESS_CPUTIME_ID);
 	size_t left = 0;
+	bool all;
 
 	(void)fd;
 	(void)what;
 	(void)context;
 	watch_folders();
-	if (watch.all) {
-		watch.all = false;
+	all = watch.all;
+	watch.all = false;
+	if (all)
 		watch.npending = 0;
-		discovery_scan();
-	}
 	for (size_t i = 0; i < watch.npending; i++) {
 		const struct watch_name *entry = &watch.pending[i];
 		char path[PATH_MAX];
@@ -157,7 +158,7 @@ watch_look(evutil_socket_t fd, short what, void *context)
 	}
 	watch.npending = left;
 	watch_look_again();
-	watch.changed();
+	watch.changed(all, start);
 }
 
 void
@@ -191,7 +192,7 @@ watch_open_mounts(void)
 }
 
 int
-watch_start(struct event_base *base, void (*changed)(void))
+watch_start(struct event_base *base, void (*changed)(bool all, uint64_t start))
 {
 	for (size_t i = 0; i < DISCOVERY_FOLDERS; i++)
 		watch.watches[i] = -1;

@@ -6,13 +6,18 @@
 #ifndef NAMESPACER_WATCH_H
 #define NAMESPACER_WATCH_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 struct event_base;
 
 /*
  * Calls changed after every burst of events, at most ten times a second, when
- * the names concerned have been looked at.  -1 with errno.
+ * the names concerned have been looked at, with the CPU time of this process
+ * when that began.  all: they were too many, and everything must be looked at.
+ * -1 with errno.
  */
-int	watch_start(struct event_base *, void (*changed)(void));
+int	watch_start(struct event_base *, void (*changed)(bool all, uint64_t start));
 /* Watches folders that have appeared since. */
 void	watch_folders(void);
 void	watch_stop(void);

@@ -1,8 +1,10 @@
 /* Names and numbers that the namespacer makes of other people's words. */
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include <errno.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -91,9 +93,43 @@ test_the_own_namespace_is_the_default(void **state)
 	ns = netns_add("/proc/self/ns/net", st.st_ino, NETNS_PROCESS);
 	assert_non_null(ns);
 	assert_ptr_equal(netns_find(st.st_ino), ns);
-	assert_true(netns_held(ns));
+	assert_false(netns_find_lost());
 	netns_remove(ns);
 	assert_null(netns_find(st.st_ino));
+}
+
+/* A process that ended holds nothing: the next path that is found takes its place, also a worse one. */
+static void
+test_a_holder_is_lost(void **state)
+{
+	char path[64];
+	pid_t child = fork();
+	struct netns *ns;
+
+	(void)state;
+	if (child == 0) {
+		pause();
+		_exit(0);
+	}
+	netns_init();
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)child);
+	ns = netns_add(path, netns_inode_of("/proc/self/ns/net"), NETNS_PROCESS);
+	assert_non_null(ns);
+	assert_true(ns->stale);
+	netns_choose_name(ns);
+	netns_held_by(ns, "/proc/self/task/1/ns/net", NETNS_THREAD);
+	assert_false(netns_find_lost());
+	assert_true(netns_is_holder(path));
+	assert_int_equal(kill(child, SIGKILL), 0);
+	assert_int_equal(waitpid(child, NULL, 0), child);
+	assert_true(netns_find_lost());
+	assert_true(ns->lost);
+	assert_false(ns->stale);
+	netns_held_by(ns, "/proc/self/ns/net", NETNS_THREAD);
+	assert_true(ns->stale);
+	assert_false(netns_find_lost());
+	assert_false(netns_is_holder(path));
+	netns_remove(ns);
 }
 
 /* Another inode, another kind of namespace, a plain file: never entered. */
@@ -156,6 +192,7 @@ main(void)
 		cmocka_unit_test(test_states),
 		cmocka_unit_test(test_names),
 		cmocka_unit_test(test_the_own_namespace_is_the_default),
+		cmocka_unit_test(test_a_holder_is_lost),
 		cmocka_unit_test(test_what_is_no_such_namespace),
 		cmocka_unit_test(test_sockstat),
 	};
