@@ -259,7 +259,7 @@ decode_run(struct decode *decode)
 	while (decode->code == 0 && decode_next(decode))
 		;
 	/* What stood before a mistake is good. */
-	output_flush(decode->output);
+	output_end(decode->output);
 	return decode->output->failed ? EXIT_CODE_SINK : decode->code;
 }
 

@@ -147,9 +147,21 @@ output_flush(struct output *output)
 }
 
 void
+output_end(struct output *output)
+{
+	output_flush(output);
+	if (output->format->finish == NULL)
+		return;
+	output->format->finish(output->state, &output->bytes);
+	output_write(output, output->bytes.bytes, output->bytes.length);
+	output->bytes.length = 0;
+}
+
+void
 output_close(struct output *output)
 {
 	batch_free(&output->batch);
 	buffer_free(&output->bytes);
-	free(output->state);
+	if (output->format != NULL)
+		format_close(output->format, output->state);
 }

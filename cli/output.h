@@ -34,6 +34,8 @@ int	output_open(struct output *);
 void	output_begin(struct output *);
 /* Writes the batch. */
 void	output_flush(struct output *);
+/* Writes the batch, and what a format needs at its end. */
+void	output_end(struct output *);
 void	output_close(struct output *);
 
 #endif

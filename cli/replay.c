@@ -366,7 +366,7 @@ replay_run(struct replay *replay)
 	output_begin(replay->output);
 	while ((result = pcap_read(&replay->pcap, &packet)) == PCAP_PACKET && !replay->output->failed)
 		replay_packet(replay, &packet);
-	output_flush(replay->output);
+	output_end(replay->output);
 	if (result == PCAP_BAD)
 		replay_complain(replay, replay->pcap.bad, "%s", replay->pcap.error);
 	replay_summary(replay);

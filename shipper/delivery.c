@@ -550,6 +550,6 @@ delivery_free(struct delivery *d)
 	delivery_free_list(&d->queue);
 	delivery_free_list(&d->unused);
 	delivery_free_batch(d->filling);
-	free(d->options.format_state);
+	format_close(d->options.format, d->options.format_state);
 	free(d);
 }

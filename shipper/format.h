@@ -30,8 +30,8 @@ struct format {
 	bool		 text;		/* may be shown on a terminal */
 	enum sink_framing framing;	/* what a sink must know to keep files whole */
 	/*
-	 * The format's state, freed with free(3); or NULL and one sentence in
-	 * error (an unknown column, say).
+	 * The format's state, which format_close frees; or NULL and one sentence
+	 * in error (an unknown column, say).
 	 */
 	void		*(*open)(const struct format_options *, char *error, size_t size);
 	/* What stands at the start of an empty file or stream; or NULL. */
@@ -41,11 +41,21 @@ struct format {
 	 * (protobuf), and nothing is copied.
 	 */
 	void		 (*batch)(void *state, const uint8_t *bytes, size_t length, struct buffer *out);
+	/*
+	 * Only a format whose files are whole when they are finished has it: it
+	 * appends the end of the file; the next batch begins another.  NULL: a
+	 * file may end after any batch.
+	 */
+	void		 (*finish)(void *state, struct buffer *out);
+	/* NULL: free(3) is all that the state needs. */
+	void		 (*close)(void *state);
 };
 
 extern const struct format *const formats[];	/* ends with NULL */
 
 const struct format	*format_by_name(const char *name);
+/* The state may be NULL. */
+void			 format_close(const struct format *, void *state);
 
 /*
  * Calls each for every record of a batch, already taken apart.  Returns the

@@ -1,4 +1,5 @@
 /* The registry of formats, and what they share in taking a batch apart. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/varint.h"
@@ -15,6 +16,7 @@ const struct format *const formats[] = {
 	&format_proto_json,
 	&format_proto_text,
 	&format_msgpack,
+	&format_parquet,
 	NULL,
 };
 
@@ -28,6 +30,15 @@ format_by_name(const char *name)
 			return formats[i];
 	}
 	return NULL;
+}
+
+void
+format_close(const struct format *format, void *state)
+{
+	if (state != NULL && format->close != NULL)
+		format->close(state);
+	else
+		free(state);
 }
 
 size_t

@@ -13,6 +13,7 @@ extern const struct format format_protobuf_list;
 extern const struct format format_proto_json;
 extern const struct format format_proto_text;
 extern const struct format format_msgpack;
+extern const struct format format_parquet;
 
 /*
  * The whole length of the record that a batch begins with, and of its prefix;

@@ -42,6 +42,11 @@ settings_resolve_format(struct settings *settings, const struct config *config, 
 		settings_unknown_format(name, error, size);
 		return "format";
 	}
+	if (settings->format->finish != NULL && !settings->sink->files) {
+		snprintf(error, size, "%s needs a sink that writes whole files, and %s is none; tcpdiag decode makes one of a file of records",
+		    name, settings->sink->name);
+		return "format";
+	}
 	if (!settings->format->text && settings->sink->people && isatty(settings_descriptor(settings->sink))) {
 		snprintf(error, size, "%s is not for a terminal, and %s is one; the formats for people are table, csv, tsv, jsonl",
 		    name, settings->sink->name);
@@ -76,13 +81,14 @@ settings_resolve_snapshot_ends(struct settings *settings, const struct config *c
 static const char *
 settings_check_columns(const struct settings *settings, const struct config *config, char *error, size_t size)
 {
-	cleanup_free void *state = NULL;
+	void *state;
 
 	if (config->columns.count > 0 && !settings->format->columns) {
 		snprintf(error, size, "format %s writes all fields and takes no columns", settings->format->name);
 		return "columns";
 	}
 	state = settings_open_format(settings, config, error, size);
+	format_close(settings->format, state);
 	return state == NULL ? "columns" : NULL;
 }
 

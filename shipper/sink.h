@@ -149,6 +149,7 @@ struct sink {
 	const char	*name;
 	const char	*help;
 	bool		 target;	/* wants ":TARGET" */
+	bool		 files;		/* writes whole files: takes formats that need one */
 	bool		 people;	/* a person may be looking: table by default */
 	enum sink_pace	 pace;
 	unsigned int	 window;	/* batches that may be with it; 0: 1 */

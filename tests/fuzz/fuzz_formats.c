@@ -300,10 +300,12 @@ try_format(const struct input *input, const struct format *format)
 		format->header(state, &out);
 	if (format->batch != NULL)
 		format->batch(state, batch, input->batch.records.length, &out);
+	if (format->finish != NULL)
+		format->finish(state, &out);
 	*buffer_reserve(&out, 1) = '\0';
 	require_readable(input, format, &out);
 	buffer_free(&out);
-	free(state);
+	format_close(format, state);
 }
 
 int

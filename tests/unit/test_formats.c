@@ -115,13 +115,15 @@ format_batch(struct run *run)
 {
 	run->out.length = 0;
 	run->format->batch(run->state, run->batch.bytes, run->batch.length, &run->out);
+	if (run->format->finish != NULL)
+		run->format->finish(run->state, &run->out);
 	return text_of(&run->out);
 }
 
 static void
 end(struct run *run)
 {
-	free(run->state);
+	format_close(run->format, run->state);
 	buffer_free(&run->batch);
 	buffer_free(&run->out);
 }
@@ -360,7 +362,7 @@ test_registry(void **state)
 		{ "csv", false, true, SINK_LINES }, { "tsv", false, true, SINK_LINES },
 		{ "protobuf", true, false, SINK_DELIMITED }, { "protobufList", false, false, SINK_DELIMITED },
 		{ "protoJson", false, true, SINK_ENVELOPES }, { "protoText", false, true, SINK_BLOCKS },
-		{ "msgpack", true, false, SINK_MAPS },
+		{ "msgpack", true, false, SINK_MAPS }, { "parquet", false, false, SINK_LINES },
 	};
 	size_t i, count = 0;
 
@@ -1087,7 +1089,8 @@ test_bytes_that_grow(void **state)
 		add(&run.batch, &record);
 		if (formats[i]->batch != NULL) {
 			format_batch(&run);
-			assert_in_range(run.out.length, sizeof(bytes), run.out.capacity);
+			/* All alike, they are nothing to what compresses. */
+			assert_in_range(run.out.length, formats[i]->finish != NULL ? 1 : sizeof(bytes), run.out.capacity);
 		}
 		end(&run);
 	}
