@@ -174,11 +174,14 @@ def test_either_way_tells_what_ss_tells(tcpdiag, world, folder, forced):
 
 
 def test_the_cheapest_way_is_found(tcpdiag, world, folder):
-    """The first snapshot has to walk; then a few sockets are read without it, and nothing at all where there is none."""
+    """The first snapshot has to walk; then a few sockets are read without it, and nothing at all where there is none.
+
+    (One walk in 64 is taken to know its cost, by a phase that is the namespace's own.)
+    """
     few, empty = world.named("-l", "established:count=5"), world.named()
     watch = Watch(tcpdiag, folder, few)
-    ends = watch.file.wait_for_snapshots(few.name, 4)
-    assert [way(end) for end in ends[:4]] == [("walk", 1)] + 3 * [("targeted", 1)]
+    ways = [way(end) for end in watch.file.wait_for_snapshots(few.name, 5)]
+    assert ways[0] == ("walk", 1) and ways[1:5].count(("targeted", 1)) >= 3
     watch.daemon.stop()
     watch = Watch(tcpdiag, folder, empty)
     assert {way(end) for end in watch.file.wait_for_snapshots(empty.name, 2)} == {("skip", 1)}
@@ -253,7 +256,7 @@ def test_a_web_server(tcpdiag, world, folder, serve):
     for _ in range(8):
         server.connect()
         server.shut()
-    watch = Watch(tcpdiag, folder, namespace, interval="300ms")
+    watch = Watch(tcpdiag, folder, namespace, "--snapshot-way", "targeted", interval="300ms")
     watch.settle("targeted")
     ways = []
     for step in range(6):
