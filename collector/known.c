@@ -19,10 +19,10 @@ known_total(void)
 }
 
 void
-known_begin(void)
+known_begin(bool learns)
 {
 	known.count = known.nlisteners = 0;
-	known.whole = true;
+	known.whole = learns;
 	known.half_open = false;
 }
 

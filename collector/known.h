@@ -36,8 +36,11 @@ struct known {
 
 extern struct known	known;
 
-/* A walk begins; what it finds is added one by one, and then it is said how it ended. */
-void		known_begin(void);
+/*
+ * A walk begins; what it finds is added one by one, and then it is said how it
+ * ended.  learns: false if it shall leave nothing known.
+ */
+void		known_begin(bool learns);
 void		known_add(const struct inet_diag_msg *);
 void		known_end(bool complete);
 /* How many sockets are known. */

@@ -9,6 +9,7 @@
 enum {
 	PUBLISH_ROOM = RING_PREFIX_MAX + ENCODE_SOCKET_MAX,
 	PUBLISH_END_ROOM = RING_PREFIX_MAX + ENCODE_END_MAX,
+	PUBLISH_PORTION = 4,	/* a sleeping shipper is woken for this part of the ring */
 };
 
 static struct {
@@ -16,6 +17,7 @@ static struct {
 	struct counters		*counters;
 	uint64_t		 sequence;	/* of the last record */
 	uint64_t		 hidden;	/* sockets that are written and not shown */
+	uint64_t		 rung;		/* bytes of this snapshot when the shipper was woken last */
 
 	/* of the snapshot that is being taken */
 	uint64_t		 deadline;
@@ -38,7 +40,7 @@ void
 publish_begin(uint64_t deadline)
 {
 	publish.deadline = deadline;
-	publish.bytes = 0;
+	publish.bytes = publish.rung = 0;
 	publish.late = publish.waited = false;
 }
 
@@ -54,14 +56,26 @@ publish_bytes(void)
 	return publish.bytes;
 }
 
-/* A counter is stored before the position that makes it true. */
-void
-publish_show(void)
+/*
+ * Shows what was written.  A shipper that sleeps is woken for a portion, or
+ * for less if nothing more comes now.  A counter is stored before the position
+ * that makes it true.
+ */
+static void
+publish_portion(uint64_t least)
 {
 	publish.counters->encoded += publish.hidden;
 	publish.hidden = 0;
-	if (ring_publish(publish.ring))
-		report_ring_doorbell();
+	if (!ring_publish(publish.ring) || publish.bytes - publish.rung < least)
+		return;
+	publish.rung = publish.bytes;
+	report_ring_doorbell();
+}
+
+void
+publish_show(void)
+{
+	publish_portion(publish.ring->size / PUBLISH_PORTION);
 }
 
 uint64_t
@@ -79,7 +93,7 @@ publish_withdraw(void)
 static void
 publish_wait(size_t need)
 {
-	publish_show();
+	publish_portion(0);
 	publish.counters->waits++;
 	if (!publish.waited)
 		report_waiting();
@@ -143,6 +157,6 @@ publish_end(struct encode_metadata *metadata, const struct encode_end *end)
 	metadata->sequence = ++publish.sequence;
 	publish_commit(encode_end(place, metadata, end));
 	publish.counters->snapshots++;
-	publish_show();
+	publish_portion(0);
 	return true;
 }

@@ -25,7 +25,7 @@ void		 publish_begin(uint64_t deadline);
  */
 bool		 publish_socket(struct encode_metadata *, const struct attributes *);
 bool		 publish_end(struct encode_metadata *, const struct encode_end *);
-/* Shows what was written, and wakes the shipper if it sleeps. */
+/* Shows what was written, and wakes a shipper that sleeps if it is a portion worth it. */
 void		 publish_show(void);
 /* Takes back the sockets that were written and not shown, and returns how many. */
 uint64_t	 publish_withdraw(void);

@@ -1,4 +1,6 @@
 /* A snapshot. */
+#include <string.h>
+
 #include <libmnl/libmnl.h>
 
 #include "collector/choice.h"
@@ -15,17 +17,18 @@ enum {
 	SNAPSHOT_WALKS = 3,	/* of one snapshot */
 	/* SYN_RECV is none of them, but needs a listener, which is; BOUND_INACTIVE is none. */
 	SNAPSHOT_COUNTED_STATES = 0xfff,
-	SNAPSHOT_WINDOW = 128,	/* cookies of a datagram that are remembered */
+	SNAPSHOT_NEIGHBOURS = 32,	/* sockets on either side of a datagram's end */
 };
 
 /*
- * The cookies of the last datagram and of this one.  A socket comes twice only
- * when its hash bucket changed between two receives, so the first copy stands
- * in the datagram before.
+ * A socket comes twice when others were put before it into its hash bucket
+ * between two receives: then it stands among the last of one datagram and the
+ * first of the next.
  */
 struct snapshot_seen {
-	uint64_t	cookies[SNAPSHOT_WINDOW];
-	size_t		count;
+	uint64_t	last[SNAPSHOT_NEIGHBOURS];	/* of the datagram before, in any order */
+	uint64_t	now[SNAPSHOT_NEIGHBOURS];	/* of this one, round and round */
+	unsigned int	count;				/* of this one */
 };
 
 static struct {
@@ -38,8 +41,7 @@ static struct {
 	struct encode_metadata	 metadata;
 	struct encode_end	 end;
 	uint64_t		 deadline;
-	struct snapshot_seen	 seen[2];
-	unsigned int		 now;		/* which of them is this datagram's */
+	struct snapshot_seen	 seen;
 } snapshot;
 
 void
@@ -67,18 +69,16 @@ snapshot_clock(void)
 static void
 snapshot_remember(const struct inet_diag_msg *socket)
 {
-	const struct snapshot_seen *before = &snapshot.seen[!snapshot.now];
-	struct snapshot_seen *now = &snapshot.seen[snapshot.now];
+	struct snapshot_seen *seen = &snapshot.seen;
 	uint64_t cookie = known_cookie(&socket->id), twice = 0;
 
-	for (size_t i = 0; i < before->count; i++)
-		twice |= before->cookies[i] == cookie;
+	if (seen->count < SNAPSHOT_NEIGHBOURS)
+		for (size_t i = 0; i < SNAPSHOT_NEIGHBOURS; i++)
+			twice |= seen->last[i] == cookie;
+	seen->now[seen->count++ % SNAPSHOT_NEIGHBOURS] = cookie;
 	snapshot.end.repeated += twice;
 	snapshot.counters->repeated += twice;
-	if (now->count < SNAPSHOT_WINDOW)
-		now->cookies[now->count++] = cookie;
-	if (snapshot.learns)
-		known_add(socket);
+	known_add(socket);
 }
 
 static void
@@ -123,8 +123,8 @@ snapshot_datagram(void *context, void *bytes, size_t length)
 	(void)bytes;
 	(void)length;
 	publish_show();
-	snapshot.now = !snapshot.now;
-	snapshot.seen[snapshot.now].count = 0;
+	memcpy(snapshot.seen.last, snapshot.seen.now, sizeof(snapshot.seen.last));
+	snapshot.seen.count = 0;
 }
 
 static void
@@ -147,8 +147,9 @@ snapshot_begin_attempt(enum record_way way)
 	snapshot.counters->attempts++;
 }
 
+/* learns: what it finds shall be known afterwards. */
 static enum record_outcome
-snapshot_walk(void)
+snapshot_walk(bool learns)
 {
 	static const struct walk_handler handler = {
 		.socket = snapshot_walked_socket,
@@ -159,10 +160,10 @@ snapshot_walk(void)
 	enum record_outcome outcome;
 
 	snapshot_begin_attempt(RECORD_WAY_WALK);
-	snapshot.seen[0].count = snapshot.seen[1].count = 0;
-	known_begin();
+	snapshot.seen = (struct snapshot_seen){ 0 };
+	known_begin(learns);
 	outcome = walk_once(REQUEST_WALK, &handler, snapshot.deadline);
-	known_end(snapshot.learns && outcome == RECORD_OUTCOME_COMPLETE && snapshot.end.repeated == 0);
+	known_end(outcome == RECORD_OUTCOME_COMPLETE && snapshot.end.repeated == 0);
 	if (outcome == RECORD_OUTCOME_COMPLETE)
 		choice_walked(snapshot_clock() - start);
 	return outcome;
@@ -170,14 +171,15 @@ snapshot_walk(void)
 
 /* A failed walk is repeated: as the next attempt, a bounded number of times. */
 static enum record_outcome
-snapshot_walks(enum counters_walk why)
+snapshot_walks(enum counters_walk why, uint64_t counted)
 {
+	bool learns = snapshot.learns && counted <= KNOWN_SOCKETS;
 	enum record_outcome outcome;
 	unsigned int walks = 0;
 
 	snapshot.counters->walks[why]++;
 	do
-		outcome = snapshot_walk();
+		outcome = snapshot_walk(learns);
 	while (outcome != RECORD_OUTCOME_COMPLETE && !publish_late() &&
 	    ++walks < SNAPSHOT_WALKS && clock_monotonic() < snapshot.deadline);
 	return outcome;
@@ -228,7 +230,7 @@ snapshot_read(const struct sockstat *counts, bool counted)
 	}
 	if (counted && choice_make(total, &why) == RECORD_WAY_TARGETED && snapshot_targeted(total, &why))
 		return RECORD_OUTCOME_COMPLETE;
-	return snapshot_walks(why);
+	return snapshot_walks(why, total);
 }
 
 /* --- the whole --------------------------------------------------------- */

@@ -21,10 +21,9 @@
 
 enum {
 	CHECK_VARINT = 0, CHECK_BYTES = 2,	/* wire types */
+	CHECK_VALUE = 9,	/* bytes of a number that no bound needs to be compared with */
 	CHECK_WINDOW = 64,	/* bytes whose continuation bits are looked at together */
-	CHECK_VALUE = 9,	/* bytes of a number of the fast path at most */
-	CHECK_FIELD = 16,	/* a field of the fast path is shorter, but for its text */
-	CHECK_WIDE = CHECK_WINDOW + CHECK_FIELD,	/* bytes that the fast path may read */
+	CHECK_WIDE = 80,	/* bytes that the fast path may read: a tag and a word behind the window */
 	CHECK_TEXT = 0x80,	/* a text of the fast path is shorter */
 	CHECK_OTHER = 0xff,	/* bytes that the fast path leaves to the slow one */
 };
@@ -344,7 +343,8 @@ check_is(const struct check_row *row, uint32_t word)
 
 /*
  * Goes over the numbers in a window, and stops where it is no number, or wrong,
- * or the window's end is near.  Returns where.
+ * or goes on behind the window.  Returns where, or NULL if something was wrong
+ * before.
  */
 static inline const uint8_t *
 check_fast_numbers(const uint8_t *start, const struct check_row **usual)
@@ -353,7 +353,7 @@ check_fast_numbers(const uint8_t *start, const struct check_row **usual)
 	const struct check_row *row = *usual;
 	unsigned int place = 0;
 
-	while (place <= CHECK_WINDOW - CHECK_FIELD) {
+	while (place < CHECK_WINDOW) {
 		uint32_t word = (uint32_t)check_word(start + place);
 		uint64_t rest = window.ends & (window.ends - 1);	/* without the tag's */
 		unsigned int value, next;

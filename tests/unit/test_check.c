@@ -290,6 +290,7 @@ test_order(void **state)
 static void
 test_varints_too_long(void **state)
 {
+	static const char endless[200] = { [0 ... 199] = (char)0x81 };
 	static const struct {
 		uint32_t	number;
 		const char	*bytes;
@@ -304,6 +305,7 @@ test_varints_too_long(void **state)
 		{ RECORD_N_c_group, "\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02", 10 },	/* 65 bits */
 		{ RECORD_N_c_group, "\xff\xff\xff\xff\xff\xff\xff\xff\xff\x81\x00", 11 },
 		{ RECORD_N_c_group, "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 11 },
+		{ RECORD_N_c_group, endless, sizeof(endless) },
 	};
 	size_t i;
 

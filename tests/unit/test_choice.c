@@ -16,7 +16,7 @@ enum { MANY = 1000 };
 static void
 know(uint32_t count)
 {
-	known_begin();
+	known_begin(true);
 	for (uint32_t i = 0; i < count; i++) {
 		struct inet_diag_msg socket = { .idiag_state = TCP_ESTABLISHED, .id = { .idiag_cookie = { i } } };
 

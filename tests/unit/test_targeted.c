@@ -144,7 +144,7 @@ answer_listeners(const uint32_t *cookies, size_t count)
 static void
 know(uint32_t count, uint32_t listeners)
 {
-	known_begin();
+	known_begin(true);
 	for (uint32_t cookie = 1; cookie <= count + listeners; cookie++) {
 		struct inet_diag_msg socket = socket_of(cookie, cookie <= count ? TCP_ESTABLISHED : TCP_LISTEN);
 
@@ -287,7 +287,7 @@ test_an_ipv6_address_stays_as_it_is(void **state)
 	socket.idiag_family = AF_INET6;
 	for (uint32_t i = 0; i < 4; i++)
 		socket.id.idiag_src[i] = 10 + i;
-	known_begin();
+	known_begin(true);
 	known_add(&socket);
 	known_end(true);
 	assert_memory_equal(&known.ids[0], &socket.id, sizeof(socket.id));
@@ -525,18 +525,18 @@ test_what_makes_a_walk_no_base(void **state)
 	struct inet_diag_msg socket = socket_of(1, TCP_ESTABLISHED);
 
 	(void)state;
-	known_begin();
+	known_begin(true);
 	known_add(&socket);
 	known_add(&socket);
 	known_end(true);
 	assert_false(known.whole);
 
-	known_begin();
+	known_begin(true);
 	known_add(&socket);
 	known_end(false);
 	assert_false(known.whole);
 
-	known_begin();
+	known_begin(true);
 	socket.idiag_state = TCP_SYN_RECV;
 	known_add(&socket);
 	known_end(true);
