@@ -22,7 +22,7 @@ static const char page_begin[] =
     ".Bl -tag -width /metrics\n"
     ".It Pa /metrics\n"
     "All that is listed here, in Prometheus' text format 0.0.4.\n"
-    "It is at most a tenth of a second old; what the namespacer counts, a second more.\n"
+    "It is at most a tenth of a second old, and twenty times as long as it takes to make; what the namespacer counts, a second more.\n"
     ".It Pa /healthz\n"
     "200 while the shipper's event loop turns.\n"
     ".It Pa /readyz\n"

@@ -4,7 +4,6 @@
  * Own code, since there is no library for it that is kept: the C client for
  * Prometheus is abandoned, and all that would be taken from it is printf.
  */
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -49,7 +48,8 @@ metrics_outcome(size_t outcome)
 static void
 metrics_label(struct buffer *out, const char *name, const char *value)
 {
-	buffer_printf(out, "%s=\"", name);
+	buffer_append_string(out, name);
+	buffer_append_string(out, "=\"");
 	metrics_escape_label(out, value);
 	buffer_append_string(out, "\"");
 }
@@ -104,13 +104,15 @@ const size_t metrics_nrows = sizeof(metrics_rows) / sizeof(metrics_rows[0]);
 static void
 metrics_escape(struct buffer *out, const char *text, const char *special)
 {
-	for (; *text != '\0'; text++) {
-		char pair[2] = { '\\', *text == '\n' ? 'n' : *text };
+	for (;;) {
+		size_t plain = strcspn(text, special);
 
-		if (strchr(special, *text) != NULL)
-			buffer_append(out, pair, sizeof(pair));
-		else
-			buffer_append(out, text, 1);
+		buffer_append(out, text, plain);
+		text += plain;
+		if (*text == '\0')
+			return;
+		buffer_append(out, (const char[]){ '\\', *text == '\n' ? 'n' : *text }, 2);
+		text++;
 	}
 }
 
@@ -147,13 +149,29 @@ metrics_write_head(const struct metrics_row *family, struct buffer *out)
 	    metrics_is_counter(family->kind) ? "counter" : "gauge");
 }
 
+/* A number with at least so many digits: a page has tens of thousands, and printf(3) would take most of its time. */
+static void
+metrics_write_digits(uint64_t number, size_t least, struct buffer *out)
+{
+	char text[20], *end = text + sizeof(text), *at = end;
+
+	do {
+		*--at = (char)('0' + number % 10);
+		number /= 10;
+	} while (number > 0 || (size_t)(end - at) < least);
+	buffer_append(out, at, (size_t)(end - at));
+}
+
 static void
 metrics_write_number(enum metrics_kind kind, uint64_t number, struct buffer *out)
 {
-	if (metrics_is_nano(kind))
-		buffer_printf(out, " %" PRIu64 ".%09" PRIu64 "\n", number / SECOND, number % SECOND);
-	else
-		buffer_printf(out, " %" PRIu64 "\n", number);
+	buffer_append_string(out, " ");
+	metrics_write_digits(metrics_is_nano(kind) ? number / SECOND : number, 1, out);
+	if (metrics_is_nano(kind)) {
+		buffer_append_string(out, ".");
+		metrics_write_digits(number % SECOND, 9, out);
+	}
+	buffer_append_string(out, "\n");
 }
 
 /* One line; netns and value are NULL where the family has no such label. */
@@ -162,7 +180,8 @@ metrics_write_value(const struct metrics_row *family, const char *netns, const c
 {
 	const char *between = "{";
 
-	buffer_printf(out, METRICS_PREFIX "%s", family->name);
+	buffer_append_string(out, METRICS_PREFIX);
+	buffer_append_string(out, family->name);
 	if (netns != NULL) {
 		buffer_append_string(out, between);
 		metrics_label(out, "netns", netns);
@@ -182,10 +201,13 @@ metrics_write_numbers(const struct metrics_row *family, const struct metrics_row
     struct buffer *out)
 {
 	for (size_t i = 0; i < row->count; i++) {
-		const char *value = row->text != NULL ? row->text(i) : row->value;
+		const char *value;
 
+		if (row->seen && numbers[i] == 0)
+			continue;
+		value = row->text != NULL ? row->text(i) : row->value;
 		/* An enum's value that has no name is never counted. */
-		if ((value != NULL || family->label == NULL) && (numbers[i] > 0 || !row->seen))
+		if (value != NULL || family->label == NULL)
 			metrics_write_value(family, netns, value, numbers[i], out);
 	}
 }

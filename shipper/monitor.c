@@ -13,8 +13,12 @@
 #include "shipper/metrics.h"
 #include "shipper/monitor.h"
 
-/* Whoever asks more often gets the same page again: it costs one look at every ring. */
+/*
+ * Whoever asks more often gets the same page again; and the more one costs,
+ * the longer it is kept, so that asking takes a twentieth of the time at most.
+ */
 #define MONITOR_FRESH	(100 * MILLISECOND)
+enum { MONITOR_SHARE = 20 };
 
 struct monitor {
 	struct http		*http;
@@ -22,7 +26,7 @@ struct monitor {
 	uint64_t		 started;	/* ns since 1970 */
 	bool			 ending;
 	struct http_page	*metrics;	/* the last one, or NULL */
-	uint64_t		 made;		/* monotonic ns */
+	uint64_t		 stale;		/* from when on it is made anew, monotonic ns */
 };
 
 /* --- is it ready? -------------------------------------------------------------------- */
@@ -102,15 +106,16 @@ monitor_fill(const struct monitor *m, struct metrics *metrics)
 static struct http_page *
 monitor_metrics(struct monitor *m)
 {
-	uint64_t now = clock_monotonic();
+	uint64_t start = clock_monotonic(), end;
 	struct metrics metrics = { 0 };
 
-	if (m->metrics == NULL || now - m->made >= MONITOR_FRESH) {
+	if (m->metrics == NULL || start >= m->stale) {
 		http_page_drop(m->metrics);
 		m->metrics = http_page_new(200, METRICS_TYPE);
-		m->made = now;
 		monitor_fill(m, &metrics);
 		metrics_write(&metrics, &m->metrics->body);
+		end = clock_monotonic();
+		m->stale = end + MONITOR_FRESH + (end - start) * MONITOR_SHARE;
 	}
 	m->metrics->references++;
 	return m->metrics;
