@@ -10,8 +10,12 @@ from daemons import Daemons
 class Case:
     name: str
     about: str
-    minutes: float            # about, on two quiet cores
+    once: float               # about so many minutes, and for each round, on two quiet cores
+    round: float
     run: typing.Callable      # of a Bench: a Result
+
+    def time(self, rounds, churn):
+        return self.once + (churn / 60 if self.name == "churn" else self.round * rounds)
 
 
 @dataclasses.dataclass
@@ -26,6 +30,7 @@ class Bench:
     rounds: int
     scale: float              # of sockets and namespaces: 1 for real
     churn: float              # seconds of the churn case
+    last: bool = True         # this is the last round: memory is looked at
 
     def scaled(self, number, least=1):
         return max(least, round(number * self.scale))
@@ -35,16 +40,18 @@ class Bench:
 
     def each_round(self):
         for number in range(self.rounds):
+            self.last = number == self.rounds - 1
             yield number
             self.say(f"round {number + 1} of {self.rounds} done")
 
     def measure(self, row, sockets, patterns, namespaces, interval, windows, **words):
-        """One round of tcpdiag: started, warmed up, measured, ended."""
+        """One round of tcpdiag: started, warmed up, measured over so many intervals, ended."""
         with Daemons(self.groups, patterns, interval, **words) as daemons:
             daemons.warm_up(namespaces)
             daemons.rotate()
             cost = daemons.cost(windows)
-            pss = daemons.peak_pss()
-            rss = daemons.group.peak_rss()
+            # By itself, since a look at a process's memory disturbs it.
+            pss = daemons.peak_pss() if self.last else 0
+            rss = daemons.group.peak_rss() if self.last else 0
             daemons.stop()
             row.add(cost, sockets, rss, pss, daemons.complain())

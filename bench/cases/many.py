@@ -7,7 +7,7 @@ from daemons import Look
 from report import Row, at_least, at_most, bound_table, cost_table, notes
 
 INTERVAL = 5   # s
-WINDOW = 3     # intervals
+WINDOW = 2     # intervals
 
 
 def run_many(bench, namespaces, each, share, replaced, pss_limit=None):
@@ -49,7 +49,7 @@ def fill_with_time_waits(bench):
     time.sleep(62 if bench.scale == 1 else 5)
 
 
-IDLE = Case("idle", "200 namespaces x 500 sockets, idle", 4, lambda bench: run_many(bench, 200, 500, 6, False))
-CHURNED = Case("churned", "the same, 1 % of the sockets replaced per interval, with TIME_WAITs", 5,
+IDLE = Case("idle", "200 namespaces x 500 sockets, idle", 1, 0.8, lambda bench: run_many(bench, 200, 500, 6, False))
+CHURNED = Case("churned", "the same, 1 % of the sockets replaced per interval, with TIME_WAITs", 2, 0.8,
                lambda bench: run_many(bench, 200, 500, 6, True))
-THOUSAND = Case("thousand", "1,000 namespaces x 20 sockets", 5, lambda bench: run_many(bench, 1000, 20, 15, False, 300))
+THOUSAND = Case("thousand", "1,000 namespaces x 20 sockets", 1, 0.9, lambda bench: run_many(bench, 1000, 20, 15, False, 300))
