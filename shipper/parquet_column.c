@@ -162,6 +162,8 @@ static const uint8_t *
 column_text(const struct parquet_column *column, uint32_t i, size_t *length)
 {
 	*length = (uint32_t)column->values[i];
+	if (*length == 0)
+		return (const uint8_t *)"";	/* where there may be no text at all */
 	return column->text.bytes + (column->values[i] >> COLUMN_LENGTH_BITS);
 }
 
