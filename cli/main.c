@@ -7,6 +7,7 @@
 #include "cli/ns.h"
 #include "cli/replay.h"
 #include "cli/run.h"
+#include "cli/spool.h"
 #include "common/exit.h"
 #include "common/log.h"
 #include "common/title.h"
@@ -19,6 +20,7 @@ static const struct {
 } commands[] = {
 	{ "run", run_main, "stream this host's sockets: both daemons, in the foreground" },
 	{ "ns", ns_main, "list the network namespaces" },
+	{ "spool", spool_main, "list what waits on disk for the sink, hold it back, try rejects again" },
 	{ "decode", decode_main, "print a file of records in another format" },
 	{ "capture", capture_main, "write the kernel's answers about sockets as a pcap" },
 	{ "replay", replay_main, "print the sockets of such a capture in any format" },

@@ -85,12 +85,14 @@ batch_clear(struct batch *batch)
 	batch->records.length = 0;
 	batch->rows = 0;
 	batch->nmarks = 0;
-	batch->state = BATCH_FILLING;
-	batch->source = NULL;
-	batch->is_formed = false;
 	batch->formed.length = 0;
 	free(batch->split);
-	batch->split = NULL;
+	*batch = (struct batch){
+		.records = batch->records,
+		.marks = batch->marks,
+		.marks_capacity = batch->marks_capacity,
+		.formed = batch->formed,
+	};
 }
 
 void

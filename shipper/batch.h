@@ -15,6 +15,7 @@
 
 #include "common/buffer.h"
 #include "common/record.h"
+#include "shipper/books.h"
 #include "shipper/sink.h"
 
 struct split;
@@ -28,6 +29,7 @@ struct batch_mark {
 enum batch_state {
 	BATCH_FILLING,
 	BATCH_WAITING,		/* to be given to the sink, or given again */
+	BATCH_BEHIND,		/* of older ones that are in the spool only */
 	BATCH_SENT,		/* the sink has it and has not answered */
 	BATCH_DONE,		/* every row of it is delivered or dropped */
 };
@@ -46,6 +48,16 @@ struct batch {
 	bool			 is_formed;
 	bool			 formed_fresh;	/* with the header */
 	struct split		*split;		/* it was refused, and goes in parts */
+	uint64_t		 delivered;	/* rows of it */
+	uint64_t		 refused;
+	uint64_t		 since;		/* when it was closed, monotonic ns */
+	uint64_t		 spooled_bytes;	/* of it in the spool */
+	bool			 spooled;	/* it is in the spool */
+	bool			 counted;	/* what became of its rows is in the books, or goes there with the spool */
+	bool			 released;	/* its marks' bytes were given back */
+	bool			 withdrawn;	/* it was in a spool that had to make room; if it is not taken, it is lost */
+	enum books_drop		 withdrawn_for;
+	bool			 requeued;	/* it was a file in requeue/ */
 	struct sink_batch	 given;		/* its id too, from when it was closed on */
 };
 

@@ -1,6 +1,22 @@
 /* The shipper's books: see books.h. */
 #include "shipper/books.h"
 
+static const char *const books_drop_names[BOOKS_DROPS] = {
+	[BOOKS_DROP_HOSTILE] = "hostile",
+	[BOOKS_DROP_REFUSED] = "refused",
+	[BOOKS_DROP_CRASH] = "crash",
+	[BOOKS_DROP_FULL] = "full",
+	[BOOKS_DROP_AGE] = "age",
+	[BOOKS_DROP_CORRUPT] = "corrupt",
+	[BOOKS_DROP_LOST] = "lost",
+};
+
+const char *
+books_drop_name(enum books_drop reason)
+{
+	return books_drop_names[reason];
+}
+
 uint64_t
 books_dropped(const struct books *books)
 {
@@ -14,5 +30,6 @@ books_dropped(const struct books *books)
 bool
 books_balance(const struct books *books)
 {
-	return books->drained == books->delivered + books->filtered + books_dropped(books) + books->held;
+	return books->drained + books->requeued == books->delivered + books->filtered + books_dropped(books) + books->in_doubt +
+	    books->spooled + books->held;
 }

@@ -264,8 +264,10 @@ drain_mark_filtered(struct drain_ring *r)
 {
 	if (r->marks > 0)
 		r->marked->marks[r->mark].position = r->consumer.position;
-	else
+	else {
+		delivery_sync(r->drain->options.delivery);
 		drain_release(r, r->consumer.position);
+	}
 }
 
 /* Takes the record that ring_next measured.  False: the ring is dead now. */
@@ -395,7 +397,7 @@ drain_check_finished(struct drain *d)
 	if (!d->finishing || d->finished || !TAILQ_EMPTY(&d->ready))
 		return;
 	delivery_finish(d->options.delivery);
-	if (delivery_held(d->options.delivery) > 0)
+	if (!delivery_is_settled(d->options.delivery))
 		return;
 	d->finished = true;
 	d->options.events.finished(d->options.events.context);
@@ -429,6 +431,12 @@ drain_released(void *context, const struct batch *batch)
 		drain_settle(r);
 	}
 	drain_check_finished(d);
+}
+
+static void
+drain_settled(void *context)
+{
+	drain_check_finished(context);
 }
 
 static void
@@ -875,6 +883,7 @@ drain_new(const struct drain_options *options)
 	delivery_listen(options->delivery, &(struct delivery_events){
 		.released = drain_released,
 		.room = drain_room,
+		.settled = drain_settled,
 		.failed = drain_failed,
 		.context = d,
 	});

@@ -11,6 +11,7 @@
 #include "shipper/local_socket.h"
 #include "shipper/settings.h"
 #include "shipper/stamp.h"
+#include "shipper/store.h"
 
 static int
 settings_descriptor(const struct sink *sink)
@@ -103,18 +104,86 @@ settings_check_socket(const struct config *config, char *error, size_t size)
 	return "socket";
 }
 
+/* What has the socket's name, and another ending. */
+static void
+settings_beside_socket(char *path, size_t size, const struct config *config, const char *before, const char *ending)
+{
+	size_t length = strlen(config->socket);
+
+	if (length > 5 && strcmp(config->socket + length - 5, ".sock") == 0)
+		length -= 5;
+	snprintf(path, size, "%s%.*s%s", before, (int)length, config->socket, ending);
+}
+
+void
+settings_ledger(char *path, size_t size, const struct config *config)
+{
+	settings_beside_socket(path, size, config, "", ".ledger");
+}
+
 int
 settings_metrics(struct http_address *address, const struct config *config, char *error, size_t size)
 {
-	size_t length = strlen(config->socket);
 	char beside[2 * sizeof(address->path)];
 
 	if (strcmp(config->metrics, "auto") != 0)
 		return http_address_parse(address, config->metrics, error, size);
-	if (length > 5 && strcmp(config->socket + length - 5, ".sock") == 0)
-		length -= 5;
-	snprintf(beside, sizeof(beside), "unix:%.*s.metrics.sock", (int)length, config->socket);
+	settings_beside_socket(beside, sizeof(beside), config, "unix:", ".metrics.sock");
 	return http_address_parse(address, beside, error, size);
+}
+
+/* --- what waits for the sink ---------------------------------------------------------- */
+
+static const char *
+settings_resolve_spool(struct settings *settings, const struct config *config, char *error, size_t size)
+{
+	const char *state = getenv("STATE_DIRECTORY"), *word = config->spool;
+	int length = 0;
+
+	settings->spool[0] = '\0';
+	if (strcmp(word, "off") == 0)
+		return NULL;
+	if (word[0] == '/')
+		length = snprintf(settings->spool, sizeof(settings->spool), "%s", word);
+	else if (strcmp(word, "auto") != 0) {
+		snprintf(error, size, "'%s' is not off, auto or an absolute path", word);
+		return "spool";
+	} else if (settings->sink->pace != SINK_PROMPT && state != NULL && state[0] == '/')
+		length = snprintf(settings->spool, sizeof(settings->spool), "%.*s/spool", (int)strcspn(state, ":"), state);
+	if ((size_t)length < sizeof(settings->spool))
+		return NULL;
+	snprintf(error, size, "the path is longer than %zu bytes", sizeof(settings->spool) - 1);
+	return "spool";
+}
+
+static const char *
+settings_check_spool(const struct settings *settings, const struct config *config, char *error, size_t size)
+{
+	if (settings->spool[0] == '\0' && settings->sink->pace == SINK_SPOOLED) {
+		snprintf(error, size, "sink %s acknowledges minutes later and needs a spool: a folder that the shipper may write to",
+		    settings->sink->name);
+		return "spool";
+	}
+	if (settings->spool[0] == '\0' || (config->batch_bytes <= config->spool_size / 4 && config->batch_bytes <= STORE_BATCH_MAX))
+		return NULL;
+	snprintf(error, size, "a batch may have a quarter of spool-size and 512MiB at most, and batch-bytes is more");
+	return "batch-bytes";
+}
+
+static const char *
+settings_resolve_refusals(struct settings *settings, const struct config *config, char *error, size_t size)
+{
+	settings->refusals_retry = strcmp(config->refusals, "retry") == 0;
+	if (settings->refusals_retry || strcmp(config->refusals, "final") == 0)
+		return NULL;
+	snprintf(error, size, "'%s' is not final or retry", config->refusals);
+	return "refusals";
+}
+
+uint64_t
+settings_queue(const struct settings *settings, const struct config *config)
+{
+	return settings->sink->pace != SINK_PROMPT || settings->spool[0] != '\0' ? config->queue_size : 0;
 }
 
 static const char *
@@ -155,6 +224,10 @@ settings_resolve(struct settings *settings, const struct config *config, char *e
 	    (key = settings_check_socket(config, error, size)) != NULL)
 		return key;
 	if (settings->sink->check != NULL && (key = settings->sink->check(config, settings->format, error, size)) != NULL)
+		return key;
+	if ((key = settings_resolve_spool(settings, config, error, size)) != NULL ||
+	    (key = settings_check_spool(settings, config, error, size)) != NULL ||
+	    (key = settings_resolve_refusals(settings, config, error, size)) != NULL)
 		return key;
 	if (settings_metrics(&settings->metrics, config, error, size) == -1)
 		return "metrics";

@@ -10,12 +10,16 @@
 #include "shipper/http.h"
 #include "shipper/sink.h"
 
+enum { SETTINGS_PATH_MAX = 1024 };
+
 struct settings {
 	const struct format	*format;
 	const struct sink	*sink;
 	const char		*target;	/* behind the sink's colon, or "" */
 	bool			 snapshot_ends;	/* records of that kind are delivered */
 	struct http_address	 metrics;
+	char			 spool[SETTINGS_PATH_MAX];	/* a folder, or "" */
+	bool			 refusals_retry;
 };
 
 /*
@@ -29,6 +33,10 @@ const char	*settings_resolve(struct settings *, const struct config *, char *err
  * /run/a.sock.  Returns 0, or -1 with one sentence in error.
  */
 int		 settings_metrics(struct http_address *, const struct config *, char *error, size_t size);
+/* Where it is noted, without a spool, how much waits in memory: beside the socket. */
+void		 settings_ledger(char *path, size_t size, const struct config *);
+/* Bytes of batches that may wait in memory; 0: none, the rings wait. */
+uint64_t	 settings_queue(const struct settings *, const struct config *);
 /* Opens the format.  NULL with one sentence in error. */
 void		*settings_open_format(const struct settings *, const struct config *, char *error, size_t size);
 

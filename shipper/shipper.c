@@ -26,16 +26,19 @@
 #include "shipper/confine.h"
 #include "shipper/delivery.h"
 #include "shipper/drain.h"
+#include "shipper/ledger.h"
 #include "shipper/link.h"
 #include "shipper/monitor.h"
 #include "shipper/settings.h"
 #include "shipper/shipper.h"
+#include "shipper/spool.h"
 
 enum {
 	SHIPPER_FILE_TIME = 10 * 1000,	/* ms that tcpdiag run may take to open the file */
 	SHIPPER_STOP_TIME = 5,		/* s that the last deliveries may take */
 	SHIPPER_STATUS_TIME = 10,	/* s between two status lines for systemd */
 	SHIPPER_SIGNALS = 3,
+	SHIPPER_SPOOL_PUT = 16 * 1024 * 1024,	/* bytes that go into the spool at once, while rings wait */
 };
 
 struct shipper {
@@ -46,6 +49,7 @@ struct shipper {
 	int			 parent;	/* channel to tcpdiag run, or -1 */
 	struct event_base	*base;
 	struct books		 books;
+	uint64_t		 before;	/* records that earlier lives delivered */
 	struct delivery		*delivery;
 	struct drain		*drain;
 	struct link		*link;
@@ -252,8 +256,8 @@ shipper_status(evutil_socket_t fd, short what, void *context)
 
 	(void)fd;
 	(void)what;
-	notify_status("%" PRIu64 " records delivered in %" PRIu64 " batches, %" PRIu64 " held, %zu rings%s", s->books.delivered,
-	    s->books.batches, delivery_held(s->delivery), drain_rings(s->drain),
+	notify_status("%" PRIu64 " records delivered in %" PRIu64 " batches, %" PRIu64 " held, %" PRIu64 " in the spool, %zu rings%s",
+	    s->books.delivered - s->before, s->books.batches, delivery_held(s->delivery), s->books.spooled, drain_rings(s->drain),
 	    delivery_refused(s->delivery) ? "; the sink refuses them at the moment" : "");
 }
 
@@ -413,7 +417,12 @@ shipper_open_sink(struct shipper *s, char *error, size_t size)
 		.books = &s->books,
 		.limits = { .rows = s->config.batch_rows, .bytes = s->config.batch_bytes },
 		.age = s->config.batch_age,
+		.queue_size = settings_queue(&s->settings, &s->config),
+		.ack_hold = s->config.ack_hold,
+		.spool_put = s->config.spool_size / 4 < SHIPPER_SPOOL_PUT ? s->config.spool_size / 4 : SHIPPER_SPOOL_PUT,
 		.once = s->once,
+		.refusals_retry = s->settings.refusals_retry,
+		.per_netns = s->settings.sink->per_netns != NULL && s->settings.sink->per_netns(&s->config),
 		.target = s->config.sink,
 		.host = s->config.hostname[0] != '\0' ? s->config.hostname : s->hostname,
 		.format = s->settings.format,
@@ -425,6 +434,7 @@ shipper_open_sink(struct shipper *s, char *error, size_t size)
 		.target = s->settings.target,
 		.fd = -1,
 		.fsync = s->config.file_fsync,
+		.minfree = s->config.minfree,
 		.framing = s->settings.format->framing,
 	};
 
@@ -469,6 +479,58 @@ shipper_make_drain(struct shipper *s)
 	};
 
 	s->drain = drain_new(&options);
+}
+
+/* Without the spool it is the sink's word, or memory, that everything rests on: who runs it shall know. */
+static void
+shipper_say_without_spool(const struct shipper *s)
+{
+	if (s->settings.sink->pace != SINK_PROMPT && !s->once)
+		log_notice("spool = off: what %s has not acknowledged waits in memory, %" PRIu64 " bytes of it at most; what is beyond that, "
+		    "or there when this process dies, is lost and counted", s->config.sink, s->config.queue_size);
+}
+
+/* Before the rights go: whose folder the socket is in depends on who made it. */
+static void
+shipper_open_ledger(struct shipper *s)
+{
+	char path[SETTINGS_PATH_MAX];
+	struct ledger *ledger;
+
+	if (s->once || s->settings.spool[0] != '\0' || settings_queue(&s->settings, &s->config) == 0)
+		return;
+	settings_ledger(path, sizeof(path), &s->config);
+	if ((ledger = ledger_open(path)) != NULL)
+		delivery_use_ledger(s->delivery, ledger);
+	else
+		log_errno(LOG_LEVEL_WARNING, "%s: cannot be opened: what is lost with this process will not be known", path);
+}
+
+static int
+shipper_open_spool(struct shipper *s, char *error, size_t size)
+{
+	char machine[SPOOL_MACHINE_MAX];
+	const struct spool_options options = {
+		.dir = s->settings.spool,
+		.size = s->config.spool_size,
+		.age = s->config.spool_age,
+		.sync = s->config.spool_fsync,
+		.rejects = s->config.rejects_size,
+		.minfree = s->config.minfree,
+		.machine = spool_machine(machine, sizeof(machine)),
+		.books = &s->books,
+	};
+	struct spool *spool;
+
+	if (s->settings.spool[0] == '\0' || s->once) {
+		shipper_say_without_spool(s);
+		return 0;
+	}
+	if ((spool = spool_open(&options, error, size)) == NULL)
+		return -1;
+	s->before = s->books.delivered;
+	delivery_use_spool(s->delivery, spool);
+	return 0;
 }
 
 /* Who takes one snapshot and goes has no use for metrics, unless it asks for them. */
@@ -547,10 +609,14 @@ shipper_start(struct shipper *s)
 	}
 	shipper_make_drain(s);
 	notify_init();
+	shipper_open_ledger(s);
+	if (s->settings.spool[0] != '\0' && !s->once)
+		spool_prepare(s->settings.spool, uid, gid);
 	if ((code = shipper_confine(uid, gid)) != 0)
 		return code;
 	shipper_set_timers(s);
-	if (shipper_listen(s, error, sizeof(error)) == 0)
+	/* Its lock comes before anything is taken over. */
+	if (shipper_open_spool(s, error, sizeof(error)) == 0 && shipper_listen(s, error, sizeof(error)) == 0)
 		return 0;
 	log_error("%s", error);
 	return EXIT_CODE_SYSTEM;
@@ -561,8 +627,17 @@ shipper_check_books(const struct books *books)
 {
 	if (books_balance(books))
 		return;
-	log_error("the books do not balance: drained %" PRIu64 ", delivered %" PRIu64 ", filtered %" PRIu64 ", dropped %" PRIu64 ", held %" PRIu64,
-	    books->drained, books->delivered, books->filtered, books_dropped(books), books->held);
+	log_error("the books do not balance: drained %" PRIu64 ", requeued %" PRIu64 ", delivered %" PRIu64 ", filtered %" PRIu64
+	    ", dropped %" PRIu64 ", in doubt %" PRIu64 ", spooled %" PRIu64 ", held %" PRIu64, books->drained, books->requeued,
+	    books->delivered, books->filtered, books_dropped(books), books->in_doubt, books->spooled, books->held);
+}
+
+static void
+shipper_report_losses(const struct books *books)
+{
+	for (enum books_drop i = 0; i < BOOKS_DROPS; i++)
+		if (books->dropped[i] > 0 && i != BOOKS_DROP_HOSTILE)
+			log_notice("dropped %" PRIu64 " records: %s", books->dropped[i], books_drop_name(i));
 }
 
 static void
@@ -572,13 +647,16 @@ shipper_report(const struct shipper *s)
 	uint64_t held = delivery_held(s->delivery);
 
 	log_info("delivered %" PRIu64 " records in %" PRIu64 " batches and %" PRIu64 " bytes to %s",
-	    books->delivered, books->batches, books->bytes, s->config.sink);
+	    books->delivered - s->before, books->batches, books->bytes, s->config.sink);
+	if (books->spooled > 0)
+		log_notice("left in the spool: %" PRIu64 " records in %" PRIu64 " batches", books->spooled, books->spool_batches);
 	if (held + drain_left(s->drain) > 0)
 		log_notice("left in the rings: %" PRIu64 " records that were not delivered, and %" PRIu64 " bytes that were not read",
 		    held, drain_left(s->drain));
 	if (books->hostile + books->refused > 0)
 		log_notice("closed %" PRIu64 " rings for what was in them, with %" PRIu64 " records dropped, and refused %" PRIu64,
 		    books->hostile, books->dropped[BOOKS_DROP_HOSTILE], books->refused);
+	shipper_report_losses(books);
 	shipper_check_books(books);
 }
 
@@ -631,6 +709,7 @@ shipper_run(struct shipper *s)
 	notify_ready();
 	if (event_base_dispatch(s->base) == -1)
 		fatal(EXIT_CODE_INTERNAL, "the event loop ended");
+	delivery_end(s->delivery);
 	shipper_report(s);
 	return s->code;
 }

@@ -91,7 +91,7 @@ enum sink_framing {
 
 /*
  * Which batch.  The epoch is the spool's random id (of this process where there
- * is no spool), the sequence consecutive within it from 1 on.  A batch that was
+ * is no spool), the sequence consecutive within it.  A batch that was
  * refused is given in parts, each of which is answered by itself: part is 0
  * for the whole, else a number that no other part of it has in this life.
  */
@@ -129,6 +129,7 @@ struct sink_options {
 	const char	*target;	/* what stands behind "NAME:", or "" */
 	int		 fd;		/* an open file from tcpdiag run, or -1; the sink's */
 	bool		 fsync;
+	uint64_t	 minfree;	/* bytes that a file leaves free on its disk */
 	enum sink_framing framing;
 	/*
 	 * The answer to one batch.  id is a copy or points into the batch.
@@ -159,6 +160,8 @@ struct sink {
 	 * one sentence in error.  Or there is no such function.
 	 */
 	const char	*(*check)(const struct config *, const struct format *, char *error, size_t size);
+	/* True if it wants batches of one namespace each.  Or there is no such function. */
+	bool		 (*per_netns)(const struct config *);
 	/*
 	 * The sink's state, or NULL and one sentence in error.  Called before
 	 * the privileges are given up and the filter is loaded.  A target

@@ -21,6 +21,7 @@
 
 #include "common/fd.h"
 #include "common/log.h"
+#include "shipper/aside.h"
 #include "shipper/sinks.h"
 #include "shipper/whole.h"
 
@@ -215,11 +216,27 @@ file_fail(struct sink_file *file, const struct sink_id *id, int error)
 	file->options.done(file->options.context, id, SINK_RETRY, class, why);
 }
 
+/* Says no when the disk would have less left than it is to have. */
+static bool
+file_leaves_enough(struct sink_file *file, const struct sink_batch *batch)
+{
+	uint64_t most = file->options.minfree, unused;
+	char why[FILE_SENTENCE];
+
+	if (most == 0 || (unused = aside_free(file->fd)) >= most + batch->length)
+		return true;
+	snprintf(why, sizeof(why), "%s: its disk has %" PRIu64 " bytes left, and minfree is %" PRIu64, file->path, unused, most);
+	file->options.done(file->options.context, &batch->id, SINK_RETRY, SINK_CLASS_NO_SPACE, why);
+	return false;
+}
+
 static void
 sink_file_deliver(void *state, const struct sink_batch *batch)
 {
 	struct sink_file *file = state;
 
+	if (!file_leaves_enough(file, batch))
+		return;
 	if (file_settle(file) == -1 || file_write(file, batch->bytes, batch->length) == -1) {
 		file_fail(file, &batch->id, errno);
 		return;

@@ -414,6 +414,12 @@ sink_kafka_headers(const struct sink_batch *batch)
 	return headers;
 }
 
+static bool
+sink_kafka_per_netns(const struct config *config)
+{
+	return strcmp(config->kafka_key, "netns") == 0;
+}
+
 static const char *
 sink_kafka_key(const struct sink_kafka *kafka, const struct sink_batch *batch)
 {
@@ -516,6 +522,7 @@ const struct sink sink_kafka = {
 	.pace = SINK_LATE,
 	.window = SINK_KAFKA_WINDOW,
 	.check = kafka_conf_check,
+	.per_netns = sink_kafka_per_netns,
 	.open = sink_kafka_open,
 	.fresh = sink_kafka_fresh,
 	.deliver = sink_kafka_deliver,

@@ -14,7 +14,7 @@ split_new(uint64_t rows, size_t length)
 
 	if (split == NULL)
 		fatal(EXIT_CODE_SYSTEM, "out of memory: a batch that was refused");
-	split->ranges[0] = (struct split_range){ rows, 0, length };
+	split->ranges[0] = (struct split_range){ 0, rows, 0, length };
 	split->count = 1;
 	split->part = 1;
 	return split;
@@ -43,8 +43,8 @@ split_halve(struct split *split, const uint8_t *records)
 	assert(rows > 0 && split->count < SPLIT_DEPTH);
 	for (uint64_t i = 0; i < rows; i++)
 		middle += format_frame(records + middle, second->end - middle, &prefix);
-	*first = (struct split_range){ rows, second->begin, middle };
-	*second = (struct split_range){ second->rows - rows, middle, second->end };
+	*first = (struct split_range){ second->first, rows, second->begin, middle };
+	*second = (struct split_range){ second->first + rows, second->rows - rows, middle, second->end };
 	split->count++;
 	split->part++;
 }

@@ -12,6 +12,7 @@
 
 /* Rows of a batch, and where they stand in its records. */
 struct split_range {
+	uint64_t	first;	/* the first of them, counted from 0 */
 	uint64_t	rows;
 	size_t		begin;
 	size_t		end;

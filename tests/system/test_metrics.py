@@ -48,9 +48,9 @@ class Metrics:
         return {key: value for key, value in self.values.items() if self.kinds[key[0]] == "counter"}
 
     def assert_balanced(self):
-        assert self.get("records_drained_total") == (
+        assert self.get("records_drained_total") + self.get("records_requeued_total") == (
             self.get("records_delivered_total") + self.get("records_filtered_total") + self.sum("records_dropped_total") +
-            self.get("records_held"))
+            self.get("records_in_doubt_total") + self.get("records_spooled") + self.get("records_held"))
         assert self.get("rings_published_bytes_total") == (
             self.get("rings_read_bytes_total") + self.get("rings_unread_bytes") + self.get("rings_abandoned_bytes_total"))
 

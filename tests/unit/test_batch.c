@@ -137,7 +137,7 @@ count_failure(void *context)
 static struct fixture *
 begin(struct fixture *f)
 {
-	const struct delivery_events events = { count_acknowledged, count_room, count_failure, f };
+	const struct delivery_events events = { .released = count_acknowledged, .room = count_room, .failed = count_failure, .context = f };
 
 	f->base = event_base_new();
 	f->options.base = f->base;
@@ -253,7 +253,7 @@ test_a_slow_sink_stops_the_filling(void **state)
 	assert_int_equal(f.sink->deliveries, 1); /* one at a time */
 	assert_int_equal(f.rooms, 0);
 	fake_let_go(f.sink);
-	assert_int_equal(f.rooms, 1);
+	loop_until(f.base, f.rooms == 1);
 	assert_true(parts_put(f.delivery, ++i));
 	delivery_flush(f.delivery);
 	loop_until(f.base, f.acknowledged == DELIVERY_BATCHES + 1);
@@ -398,10 +398,12 @@ test_any_order_of_answers(void **state)
 	fake_answer_nth(f.sink, 1, SINK_DELIVERED);
 	loop_some(f.base);
 	assert_int_equal(f.acknowledged, 0);
-	assert_int_equal(f.books.delivered, 20);
-	assert_int_equal(delivery_held(f.delivery), 20);
+	/* A ring has them still: if we died now, the next life would count them. */
+	assert_int_equal(f.books.delivered, 0);
+	assert_int_equal(delivery_held(f.delivery), 40);
 	fake_answer_nth(f.sink, 0, SINK_DELIVERED);
 	assert_int_equal(f.acknowledged, 3);
+	assert_int_equal(f.books.delivered, 30);
 	fake_answer_nth(f.sink, 0, SINK_DELIVERED);
 	assert_int_equal(f.acknowledged, 4);
 	assert_int_equal(delivery_held(f.delivery), 0);
@@ -548,7 +550,7 @@ test_nothing_overtakes_parts(void **state)
 	for (uint64_t i = 11; i <= 20; i++)
 		assert_true(parts_put(f.delivery, i));
 	loop_some(f.base);
-	while (f.books.delivered < 10) {
+	while (f.acknowledged < 1) {
 		assert_int_equal(f.sink->count, 1);
 		assert_int_equal(f.sink->with[0]->id.batch_sequence, 1);
 		assert_true(f.sink->with[0]->id.part > last);

@@ -155,6 +155,50 @@ test_metrics_are_beside_the_socket(void **state)
 	}
 }
 
+/* --- what waits for the sink ------------------------------------------------------------- */
+
+#define AWAY	"sink", "kafka", "kafka-brokers", "127.0.0.1:9", "kafka-topic", "t"
+
+static void
+test_a_spool_is_where_the_service_manager_says(void **state)
+{
+	struct fixture *f = *state;
+
+	unsetenv("STATE_DIRECTORY");
+	assert_null(resolve(f, WORDS(AWAY)));
+	assert_string_equal(f->settings.spool, "");
+	setenv("STATE_DIRECTORY", "/var/lib/a:/var/lib/b", 1);
+	assert_null(resolve(f, WORDS(AWAY)));
+	assert_string_equal(f->settings.spool, "/var/lib/a/spool");
+	assert_int_equal(settings_queue(&f->settings, &f->config), 64 << 20);
+	/* A sink on this host needs none: what it does not take stays in the rings. */
+	assert_null(resolve(f, WORDS("sink", "file:/x")));
+	assert_string_equal(f->settings.spool, "");
+	assert_int_equal(settings_queue(&f->settings, &f->config), 0);
+	/* Unless it is asked for. */
+	assert_null(resolve(f, WORDS("sink", "file:/x", "spool", "/y", "queue-size", "1MiB")));
+	assert_string_equal(f->settings.spool, "/y");
+	assert_int_equal(settings_queue(&f->settings, &f->config), 1 << 20);
+	assert_null(resolve(f, WORDS(AWAY, "spool", "off")));
+	assert_string_equal(f->settings.spool, "");
+	unsetenv("STATE_DIRECTORY");
+}
+
+static void
+test_spools_that_cannot_be(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_string_equal(resolve(f, WORDS("spool", "here")), "spool");
+	assert_string_equal(f->error, "'here' is not off, auto or an absolute path");
+	assert_string_equal(resolve(f, WORDS("spool", "/x", "spool-size", "2MiB", "batch-bytes", "768KiB")), "batch-bytes");
+	assert_null(resolve(f, WORDS("spool", "/x", "spool-size", "4MiB", "batch-bytes", "768KiB")));
+	assert_string_equal(resolve(f, WORDS("refusals", "perhaps")), "refusals");
+	assert_string_equal(f->error, "'perhaps' is not final or retry");
+	assert_null(resolve(f, WORDS("refusals", "retry")));
+	assert_true(f->settings.refusals_retry);
+}
+
 #define test(name)	cmocka_unit_test_setup_teardown(name, begin, end)
 
 int
@@ -162,6 +206,8 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		test(test_the_format_depends_on_the_sink),
+		test(test_a_spool_is_where_the_service_manager_says),
+		test(test_spools_that_cannot_be),
 		test(test_snapshot_ends),
 		test(test_metrics_are_beside_the_socket),
 		test(test_mistakes),
