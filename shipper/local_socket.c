@@ -53,6 +53,7 @@ local_socket_remove_stale(const struct local_socket_options *options, const stru
 {
 	cleanup_fd int fd = socket(AF_UNIX, options->type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	struct stat st;
+	int answer;
 
 	if (lstat(address->sun_path, &st) == -1) {
 		if (errno == ENOENT)
@@ -64,14 +65,15 @@ local_socket_remove_stale(const struct local_socket_options *options, const stru
 		snprintf(error, size, "%s %s: is there already, and no socket", options->key, address->sun_path);
 		return -1;
 	}
+	answer = fd == -1 || connect(fd, (const struct sockaddr *)address, sizeof(*address)) == -1 ? errno : 0;
 	/* EAGAIN: somebody listens, and many wait for him. */
-	if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 || errno == EAGAIN) {
+	if (answer == 0 || answer == EAGAIN) {
 		snprintf(error, size, "another shipper listens on %s", address->sun_path);
 		return -1;
 	}
-	if (errno == ECONNREFUSED && unlink(address->sun_path) == 0)
+	if (answer == ECONNREFUSED && unlink(address->sun_path) == 0)
 		return 0;
-	snprintf(error, size, "%s %s: is there already: %s", options->key, address->sun_path, strerror(errno));
+	snprintf(error, size, "%s %s: is there already: %s", options->key, address->sun_path, strerror(answer == ECONNREFUSED ? errno : answer));
 	return -1;
 }
 
@@ -103,7 +105,7 @@ local_socket_bind(struct local_socket *local, const struct local_socket_options 
 		snprintf(error, size, "%s %s: %s", options->key, options->path, fault);
 		return -1;
 	}
-	strcpy(address.sun_path, options->path);
+	memcpy(address.sun_path, options->path, strlen(options->path) + 1);
 	if (local_socket_make_folder(options, error, size) == 0 &&
 	    local_socket_remove_stale(options, &address, error, size) == 0 &&
 	    local_socket_make(local, options, &address, error, size) == 0) {

@@ -28,9 +28,11 @@ metrics_attribute(size_t index)
 
 /* No failure has class none. */
 static const char *
-metrics_class(size_t class)
+metrics_class(size_t number)
 {
-	return class != SINK_CLASS_NONE ? sink_class_name((enum sink_class)class) : NULL;
+	enum sink_class class = (enum sink_class)number;
+
+	return class != SINK_CLASS_NONE ? sink_class_name(class) : NULL;
 }
 
 static const char *
@@ -249,7 +251,7 @@ metrics_write_row(const struct metrics_row *family, const struct metrics_row *ro
 void
 metrics_write(const struct metrics *metrics, struct buffer *out)
 {
-	const struct metrics_row *family = NULL;
+	const struct metrics_row *family = &metrics_rows[0];
 
 	for (size_t i = 0; i < metrics_nrows; i++) {
 		const struct metrics_row *row = &metrics_rows[i];
