@@ -416,7 +416,8 @@ replay_set(struct replay *replay, int letter, char *value)
 		return replay_set_decoders(replay, value);
 	case 'k':
 		replay->key = value;
-		/* FALLTHROUGH */
+		replay->anonymous = true;
+		return -1;
 	case 'a':
 		replay->anonymous = true;
 		return -1;
