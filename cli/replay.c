@@ -43,9 +43,6 @@
 
 enum { REPLAY_DECODERS_MAX = 128 };
 
-/* A batch is as large as the shipper's at most. */
-static const struct batch_limits replay_limits = { .rows = 10000, .bytes = 768 * 1024 };
-
 /* What became of a message; of a packet, where it is not looked into. */
 enum replay_book {
 	REPLAY_RECORDS,
@@ -146,8 +143,7 @@ replay_record(struct replay *replay, const struct pcap_packet *packet, const str
 	record = replay_encode(replay, packet, message, &length);
 	if (record == NULL)
 		return REPLAY_MALFORMED;
-	if (!batch_fits(batch, &replay_limits, batch_need(replay->stamp_length, length)))
-		output_flush(replay->output);
+	/* It is written before more is read: it stays within what one read brings. */
 	memcpy(batch_place(batch, replay->stamp, replay->stamp_length, length), record, length);
 	batch_commit(batch, replay->stamp_length, length);
 	return REPLAY_RECORDS;

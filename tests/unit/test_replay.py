@@ -278,6 +278,16 @@ def test_the_namespaces_of_a_pcapng(name, description, said):
     assert {field: value for field, value in found.items() if value not in ("", 0)} == said
 
 
+def test_each_packet_is_of_its_namespace():
+    """Also where they are mixed, as in a merged capture."""
+    def named(name):
+        return block("<", 1, struct.pack("<HHI", NETLINK, 0, 0) + option("<", 2, name) + option("<", 3, NAMESPACE))
+
+    data = section() + named(b"red") + interface() + named(b"blue")
+    data += b"".join(enhanced(cooked(established(number)), number=which) for number, which in ((1, 0), (2, 2), (3, 1), (4, 0), (5, 2)))
+    assert [record.get("netns") for record in records(data)] == ["red", "blue", None, "red", "blue"]
+
+
 # --- what gives no record ----------------------------------------------------------------
 
 def test_everything_that_gives_no_record_is_counted():
@@ -342,6 +352,9 @@ def test_a_packet_that_the_snaplen_cut():
     """Whole sockets in it are given; how much is missing is told."""
     packet = cooked(*(established(number) for number in (1, 2, 3)))
     whole = 16 + 2 * len(established(1))
+    # A block that says no length of its own: the interface's.
+    simple = section() + interface(snaplen=whole) + block("<", 3, struct.pack("<I", len(packet)) + packet[:whole])
+    assert told(run(simple, "--format", "jsonl", code=DATA))["records"] == 2
     for snaplen, found, cut in ((whole + 100, 2, 1), (whole + 10, 2, 1), (whole, 2, 1), (16, 0, 1), (9, 0, 1), (len(packet), 3, 0)):
         finished = run(pcap(packet, cooked(established(4)), snaplen=snaplen) if cut == 0 else
                        pcap(packet, snaplen=snaplen) + pcap(cooked(established(4)))[24:], "--format", "jsonl", code=DATA if cut else 0)
@@ -359,6 +372,67 @@ def test_an_md5_key_in_somebody_elses_capture():
         finished = run(data, "--format", form, code=DATA)
         assert finished.stdout and KEY not in finished.stdout and KEY.decode() not in finished.stderr
     assert told(finished)["TCP-MD5 keys left out"] == 3
+
+
+# --- copies ------------------------------------------------------------------------------
+
+def copy(data, *words, code=0):
+    finished = subprocess.run([TCPDIAG, "capture", "--from", "-", *words, "-"], input=data, capture_output=True, check=False, timeout=120)
+    finished.stderr = finished.stderr.decode()
+    assert finished.returncode == code, (finished.returncode, finished.stderr)
+    return finished
+
+
+def test_a_copy_of_somebody_elses_capture():
+    """What is of TCP sockets stays byte for byte; a key stays nowhere; other families are left out, and it is said."""
+    key = attribute(MD5SIG, struct.pack("=BBH4s", 2, 32, len(KEY), bytes([192, 0, 2, 9])) + bytes(12) + KEY.ljust(80, b"\0"))
+    good = [cooked(request()), cooked(established(1), established(2)), cooked(done()), cooked(message(NOOP, b""), message(ERROR, bytes(20)))]
+    bad = [cooked(socket(key)), cooked(message(BY_FAMILY, b"\1" + KEY)), cooked(message(77, KEY)), cooked(message(5, KEY)),
+           cooked(socket(struct.pack("=HH", 200, 1) + KEY)), cooked(established(3), KEY), cooked(message(16, KEY), family=16)]
+    for make, words in ((lambda packets: pcap(*packets), ()), (lambda packets: pcap(*packets, order=">", nano=True), ()),
+                        (lambda packets: section(">") + interface(">") + b"".join(enhanced(packet, ">") for packet in packets), ("--pcapng",))):
+        finished = copy(make(good + bad), *words)
+        assert KEY not in finished.stdout and KEY.decode() not in finished.stderr
+        for packet in good:
+            assert packet[16:] in finished.stdout
+        # Nor the unused bytes of a header, which nlmon leaves as they were in the kernel's memory.
+        assert b"\xc3\xa5\xf0\x0d" not in finished.stdout and bytes([192, 0, 2, 9]) in finished.stdout
+        assert "packets left out, since they are not of sock_diag: 1\n" in finished.stderr
+        assert "sockets: 5, datagrams: 10\n" in finished.stderr and "TCP-MD5 keys overwritten: 1\n" in finished.stderr
+        assert "overwritten with zeros: 5\n" in finished.stderr
+        found = run(finished.stdout, "--format", "jsonl", code=DATA).stdout.splitlines()
+        assert [json.loads(line).get("tcp_info_rtt") for line in found] == [1, 2, None, 3]
+    assert copy(pcap(*good)).stdout == pcap(*(cooked(*(packet[16:],)) for packet in good)).replace(b"\xc3\xa5\xf0\x0d\0\0\xde\xad", bytes(8))
+
+
+def test_a_copy_of_what_is_cut():
+    """The lengths that were before stay, so that replay of the copy tells the same."""
+    packet = cooked(*(established(number) for number in (1, 2, 3)))
+    for words in ((), ("--pcapng",)):
+        finished = copy(pcap(packet, snaplen=900), *words)
+        assert f"the capture has 900 of {len(packet)} bytes" in run(finished.stdout, "--format", "jsonl", code=DATA).stderr
+    data = pcap(packet, cooked(established(4)))
+    finished = copy(data[:-5], code=DATA)
+    assert len(run(finished.stdout, "--format", "jsonl", code=DATA).stdout.splitlines()) == 3
+    assert re.search(r"standard input: offset \d+: the file is cut short: 5 bytes", finished.stderr)
+    assert "begins as neither" in copy(b"nonsense" * 9, code=DATA).stderr
+
+
+def test_a_copy_of_namespaces():
+    """Each keeps its name; hidden ones are numbered, and what they are called is not in the file."""
+    def named(name, container=b""):
+        return block("<", 1, struct.pack("<HHI", NETLINK, 0, 0) + option("<", 2, name) + option("<", 3, NAMESPACE + container))
+
+    data = section() + named(b"default") + interface(link=ETHERNET) + named(b"secret-blue", b" container 0123abcd runtime docker")
+    data += b"".join(enhanced(cooked(established(number)), number=which) for number, which in ((1, 0), (2, 2), (3, 1), (4, 0)))
+    data += section() + interface() + enhanced(cooked(established(5)))
+    assert [record.get("netns") for record in records(copy(data, "--pcapng").stdout)] == ["default", "secret-blue", "default", None]
+    hidden = copy(data, "--pcapng", "--anonymize").stdout
+    assert [record.get("netns") for record in records(hidden)] == ["default", "ns1", "default", None]
+    assert b"secret" not in hidden and b"0123abcd" not in hidden
+    assert [record.get("netns") for record in records(copy(data).stdout)] == [None] * 4
+    shown = subprocess.run([TCPDIAG, "replay", "--anonymize", "--format", "jsonl", "-"], input=data, capture_output=True, check=True).stdout
+    assert b"secret" not in shown and b"0123abcd" not in shown and b'"ns2"' in shown
 
 
 # --- files that are none, and pieces of files ---------------------------------------------
