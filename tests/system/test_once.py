@@ -221,6 +221,8 @@ def test_md5_keys_are_in_no_output(tcpdiag, world, folder):
     wait_for(lambda: file.exists() and file.stat().st_size > 20000, 15, "some snapshots")
     for role in ("collector", "shipper"):
         for pid in daemon.find(role):
+            # Its ring is among what is searched.
+            assert harness.memory_files(pid) > 0
             held = any(key.encode() in mapping for mapping in memory(pid))
             assert not held, f"the {role} still has the key in its memory"
     daemon.stop()
