@@ -29,7 +29,8 @@ struct collector_start {
 	int			 doorbell;	/* to the shipper: bytes without meaning */
 	struct ring_producer	*ring;		/* mapped; no descriptor of it is kept */
 	void			*pinned;	/* a private page for the requests; the filter knows its address */
-	const struct sock_fprog	*filter;
+	const struct sock_fprog	*filter;	/* not in the heap */
+	void			*heap;		/* where the heap begins: it is let go */
 	pid_t			 parent;
 	uid_t			 uid;
 	gid_t			 gid;

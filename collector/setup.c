@@ -2,11 +2,13 @@
  * The steps, in an order that matters: what needs a right comes before the
  * right is given up, and the namespace is joined before anything is opened.
  */
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <sys/wait.h>
 
 #include <errno.h>
 #include <fcntl.h>
@@ -24,7 +26,10 @@
 #include "common/confine.h"
 #include "seccomp/sandbox.h"
 
-enum { SETUP_FD_HIGH = 64 };	/* descriptors stand here until all are placed */
+enum {
+	SETUP_FD_HIGH = 64,	/* descriptors stand here until all are placed */
+	SETUP_STACK = 1024,	/* of a process that does nothing */
+};
 
 static struct {
 	const struct collector_start	*start;
@@ -138,6 +143,40 @@ setup_place_descriptors(void)
 }
 
 static int
+setup_wait_for_the_end(void *context)
+{
+	(void)context;
+	return pause();
+}
+
+/*
+ * The kernel made the table of descriptors as large as the namespacer's, which
+ * has some for each namespace, and never makes it smaller; but who shares one
+ * with another process is given a copy of the size that it needs.
+ */
+static int
+setup_shrink_table(void)
+{
+#if !defined(__SANITIZE_ADDRESS__)
+	static _Alignas(16) char stack[SETUP_STACK];
+	pid_t other = clone(setup_wait_for_the_end, stack + sizeof(stack), CLONE_VM | CLONE_FILES | SIGCHLD, NULL);
+	int result, error;
+
+	if (other == -1)
+		return -1;
+	result = unshare(CLONE_FILES);
+	error = errno;
+	kill(other, SIGKILL);
+	if (waitpid(other, NULL, 0) == -1)
+		return -1;
+	errno = error;
+	return result;
+#else
+	return 0;
+#endif
+}
+
+static int
 setup_pin(void)
 {
 	return request_pin(setup.start->pinned, setup.start->states, attributes_extensions(setup.start->attributes));
@@ -197,6 +236,21 @@ setup_die_with_parent(void)
 	return -1;
 }
 
+/*
+ * The namespacer's heap as it was at the fork: it would be kept for this
+ * process alone as soon as the namespacer goes on.  Nothing is allocated any
+ * more from here on.
+ */
+static int
+setup_let_go(void)
+{
+#if !defined(__SANITIZE_ADDRESS__)
+	return munmap(setup.start->heap, (size_t)((char *)sbrk(0) - (char *)setup.start->heap));
+#else
+	return 0;
+#endif
+}
+
 static int
 setup_filter(void)
 {
@@ -214,6 +268,7 @@ static const struct {
 	{ "say which namespace it is in", setup_identify },
 	{ "join the empty namespaces", setup_join_empty },
 	{ "put its descriptors in place", setup_place_descriptors },
+	{ "make its table of descriptors smaller", setup_shrink_table },
 	{ "pin its requests", setup_pin },
 	{ "limit itself", setup_limits },
 	{ "empty the bounding set", setup_bounding },
@@ -223,6 +278,7 @@ static const struct {
 	{ "set no_new_privs", confine_no_new_privileges },
 	{ "become undumpable", confine_undumpable },
 	{ "tie its life to the namespacer's", setup_die_with_parent },
+	{ "let go of the namespacer's memory", setup_let_go },
 	{ "load its filter", setup_filter },
 };
 

@@ -13,9 +13,11 @@
 #include "collector/targeted.h"
 
 enum {
-	TARGETED_ANSWERS = 32,	/* that are received by one call */
-	TARGETED_ANSWER = WALK_BUFFER / TARGETED_ANSWERS,
+	TARGETED_ANSWERS = 8,	/* that are received by one call: more would touch more memory for little */
+	TARGETED_ANSWER = 1024,	/* bytes of one at most; twice what 6.18 sends */
 };
+
+_Static_assert(TARGETED_ANSWERS * TARGETED_ANSWER <= WALK_BUFFER, "they have room in the walk's buffer");
 
 static struct {
 	struct mmsghdr			 received[TARGETED_ANSWERS];

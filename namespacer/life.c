@@ -63,6 +63,31 @@ static struct {
 	}			faults[LIFE_SAME_FAULTS];	/* the last ones */
 } lives;
 
+/* Memory that a child has too, but not in the heap. */
+static void *
+life_map(size_t size)
+{
+	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return memory == MAP_FAILED ? NULL : memory;
+}
+
+static int
+life_compile(const uint64_t values[SANDBOX_VALUES])
+{
+	struct sock_fprog program;
+	size_t size;
+
+	if (sandbox_compile(&sandbox_collector, values, &program) == -1)
+		return -1;
+	size = program.len * sizeof(*program.filter);
+	lives.filter.len = program.len;
+	if ((lives.filter.filter = life_map(size)) != NULL)
+		memcpy(lives.filter.filter, program.filter, size);
+	free(program.filter);
+	return lives.filter.filter == NULL ? -1 : 0;
+}
+
 /*
  * The page is at the same address in every child, so that one program serves
  * all; each child fills its own copy.
@@ -74,17 +99,15 @@ life_init(const struct life_setting *setting)
 		[SANDBOX_NETLINK_FD] = COLLECTOR_FD_NETLINK,
 		[SANDBOX_LAST_CHANNEL_FD] = COLLECTOR_FD_DOORBELL,
 		[SANDBOX_SEND_FLAGS] = MSG_DONTWAIT | MSG_NOSIGNAL,
+		[SANDBOX_PINNED_MESSAGES] = COLLECTOR_PINNED,
+		[SANDBOX_PINNED_STRIDE] = COLLECTOR_PINNED_STRIDE,
 	};
 
 	lives.setting = *setting;
-	lives.pinned = mmap(NULL, (size_t)sysconf(_SC_PAGESIZE), PROT_READ | PROT_WRITE,
-	    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (lives.pinned == MAP_FAILED)
+	if ((lives.pinned = life_map((size_t)sysconf(_SC_PAGESIZE))) == NULL)
 		return -1;
 	values[SANDBOX_PINNED_MESSAGE] = (uintptr_t)lives.pinned;
-	values[SANDBOX_PINNED_MESSAGES] = COLLECTOR_PINNED;
-	values[SANDBOX_PINNED_STRIDE] = COLLECTOR_PINNED_STRIDE;
-	return sandbox_compile(&sandbox_collector, values, &lives.filter);
+	return life_compile(values);
 }
 
 const struct life_counts *
@@ -473,6 +496,7 @@ life_child(struct life *life, struct ring_producer *producer, int control, int d
 		.ring = producer,
 		.pinned = lives.pinned,
 		.filter = &lives.filter,
+		.heap = lives.setting.heap,
 		.parent = lives.parent,
 		.uid = lives.setting.uid,
 		.gid = lives.setting.gid,

@@ -64,6 +64,7 @@ struct life_setting {
 	uint32_t		 states;
 	uint64_t		 attributes;
 	enum record_way		 way;
+	void			*heap;		/* where it begins */
 	uint64_t		 ring_size, ring_limit;
 	int			 empty_net, empty_mount, empty_ipc;
 	/* Called when a life may need something: see schedule.h. */

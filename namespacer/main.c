@@ -48,6 +48,7 @@ static struct {
 	int			 parent_fd;
 	bool			 once, finished;
 	int			 code;		/* to exit with */
+	void			*heap;		/* where it begins */
 	struct namespacer_settings settings;
 	uid_t			 collector_uid, shipper_uid;
 	gid_t			 collector_gid, shipper_gid;
@@ -181,6 +182,7 @@ namespacer_start_lives(const struct empty *empty)
 		.states = namespacer.settings.states,
 		.attributes = namespacer.settings.attributes,
 		.way = namespacer.settings.way,
+		.heap = namespacer.heap,
 		.ring_size = ring_size_for(namespacer.config.ring_size),
 		/* Rounded down to a size that a ring may have. */
 		.ring_limit = namespacer.once ? 0 : ring_size_for(namespacer.config.ring_limit / 2 + 1),
@@ -313,6 +315,7 @@ main(int argc, char **argv)
 	struct empty empty;
 	int code;
 
+	namespacer.heap = sbrk(0);
 	title_init(argc, argv);
 	log_init("tcpdiag-namespacer", LOG_LEVEL_INFO);
 	config_init(&namespacer.config);
