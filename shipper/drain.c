@@ -24,6 +24,8 @@ enum { DRAIN_BUCKETS = 4096, DRAIN_BELL_BYTES = 256 };
 
 /* How long the collectors of a namespacer that has gone may take to follow it. */
 #define DRAIN_ORPHAN_TIME	(2 * SECOND)
+/* The longest deadline that a snapshot may have. */
+#define DRAIN_SNAPSHOT_MOST	(24 * HOUR)
 
 struct drain_ring {
 	TAILQ_ENTRY(drain_ring)	 next_ready;
@@ -46,6 +48,7 @@ struct drain_ring {
 	struct account_ring	 account;
 	uint64_t		 opened;	/* ns since 1970 */
 	uint64_t		 snapshot;	/* when the last complete one came; 0: none yet */
+	uint64_t		 durations;	/* ns of all of them */
 	unsigned int		 bells;		/* rung for nothing since the last tick */
 	bool			 ready;		/* in the list */
 	bool			 muted;
@@ -210,7 +213,10 @@ drain_bound(struct drain_ring *r)
 
 /* --- one ring's turn ----------------------------------------------------------------- */
 
-/* A number in a record that was checked: fields ascend, zeros are left out. */
+/*
+ * A number in a record that was checked: fields ascend, zeros are left out,
+ * and every varint ends.
+ */
 static uint64_t
 drain_number(const uint8_t *bytes, size_t length, enum record_number field)
 {
@@ -219,28 +225,41 @@ drain_number(const uint8_t *bytes, size_t length, enum record_number field)
 
 	while (at < length) {
 		at += varint_read(bytes + at, length - at, &tag);
-		at += varint_read(bytes + at, length - at, &value);
-		if (tag >> 3 == field)
-			return value;
-		if (tag >> 3 > field)
-			break;
-		if ((tag & 7) != 0)
+		if (tag >> 3 >= field) {
+			(void)varint_read(bytes + at, length - at, &value);
+			return tag >> 3 == field ? value : 0;
+		}
+		if ((tag & 7) != 0) {
+			at += varint_read(bytes + at, length - at, &value);
 			at += value;
+		} else
+			while (bytes[at++] >= 0x80)
+				continue;
 	}
 	return 0;
+}
+
+/* A collector takes one at a time; what would be longer than it was here is not added up. */
+static void
+drain_note_duration(struct drain_ring *r, uint64_t duration, uint64_t now)
+{
+	if (duration > DRAIN_SNAPSHOT_MOST || r->durations + duration > now - r->opened + DRAIN_SNAPSHOT_MOST)
+		return;
+	r->durations += duration;
+	r->account.news.duration += duration;
 }
 
 static void
 drain_note_end(struct drain_ring *r, const uint8_t *bytes, size_t length)
 {
-	uint64_t outcome = drain_number(bytes, length, RECORD_N_snapshot_outcome);
+	uint64_t outcome = drain_number(bytes, length, RECORD_N_snapshot_outcome), now = clock_real();
 
 	/* Both are known ones: they were checked. */
 	r->account.news.ways[drain_number(bytes, length, RECORD_N_snapshot_way)]++;
 	r->account.news.outcomes[outcome]++;
-	r->account.news.duration += drain_number(bytes, length, RECORD_N_snapshot_duration_ns);
+	drain_note_duration(r, drain_number(bytes, length, RECORD_N_snapshot_duration_ns), now);
 	if (outcome == RECORD_OUTCOME_COMPLETE)
-		r->snapshot = clock_real();
+		r->snapshot = now;
 }
 
 static void

@@ -1045,7 +1045,15 @@ test_accounts_of_rings(void **state)
 	assert_int_equal(accounts->total.ways[RECORD_WAY_SKIP], 1);
 	assert_int_equal(accounts->total.duration, 75);
 	assert_int_equal(accounts->total.word.encoded, 40);
+	/* Longer than it can have been: the sum stays as it is. */
+	for (int i = 0; i < 3; i++)
+		collector_write_bytes(&a, record, end_record(record, RECORD_WAY_WALK, RECORD_OUTCOME_COMPLETE, (i + 1) * 10 * HOUR));
+	collector_write_bytes(&a, record, end_record(record, RECORD_WAY_WALK, RECORD_OUTCOME_COMPLETE, UINT64_MAX));
 	fake_let_go(f.sink);
+	loop_until(f.base, f.books.drained == 46);
+	accounts = drain_accounts(f.drain, &figures);
+	assert_int_equal(accounts->total.ways[RECORD_WAY_WALK], 5);
+	assert_int_equal(accounts->total.duration, 75 + 10 * HOUR);
 	/* A hostile one: what stands behind its bad record is never read. */
 	collector_start(&f, &bad, 2);
 	collector_put(&bad, RECORD_KIND_SOCKET);
