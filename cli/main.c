@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cli/capture.h"
+#include "cli/consume.h"
 #include "cli/decode.h"
 #include "cli/ns.h"
 #include "cli/replay.h"
@@ -22,6 +23,7 @@ static const struct {
 	{ "ns", ns_main, "list the network namespaces" },
 	{ "spool", spool_main, "list what waits on disk for the sink, hold it back, try rejects again" },
 	{ "decode", decode_main, "print a file of records in another format" },
+	{ "consume", consume_main, "print a topic of Kafka's, and tell what is missing in it" },
 	{ "capture", capture_main, "write the kernel's answers about sockets as a pcap" },
 	{ "replay", replay_main, "print the sockets of such a capture in any format" },
 };

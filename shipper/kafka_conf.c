@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/clock.h"
 #include "common/config.h"
 #include "common/fd.h"
 #include "shipper/format.h"
@@ -17,6 +18,8 @@ enum {
 	KAFKA_CONF_MESSAGE_ROOM = 64 * 1024,
 	KAFKA_CONF_MESSAGE_MAX = 1000000000,
 	KAFKA_CONF_SCRAM_VERSION = 0x020601ff,
+	KAFKA_CONF_TOKEN_TIME = 60,	/* s; a token's file is read again before they are over */
+	KAFKA_CONF_WHY = 512,
 };
 
 static const char *const kafka_conf_keys[] = { "host", "netns", "none", NULL };
@@ -204,11 +207,18 @@ kafka_conf_set_number(rd_kafka_conf_t *conf, const char *name, uint64_t value, c
 }
 
 static int
-kafka_conf_set_list(rd_kafka_conf_t *conf, const struct config *config, char *error, size_t size)
+kafka_conf_set_fixed(rd_kafka_conf_t *conf, const struct config *config, char *error, size_t size)
 {
+	(void)config;
 	for (size_t i = 0; i < sizeof(kafka_conf_fixed) / sizeof(kafka_conf_fixed[0]); i++)
 		if (kafka_conf_set(conf, kafka_conf_fixed[i].name, kafka_conf_fixed[i].value, error, size) == -1)
 			return -1;
+	return 0;
+}
+
+static int
+kafka_conf_set_list(rd_kafka_conf_t *conf, const struct config *config, char *error, size_t size)
+{
 	for (size_t i = 0; i < config->kafka_rdkafka.count; i++) {
 		const char *property = config->kafka_rdkafka.items[i], *why = kafka_conf_refusal(property);
 		cleanup_free char *name = strndup(property, strcspn(property, "="));
@@ -278,23 +288,40 @@ kafka_conf_set_security(rd_kafka_conf_t *conf, const struct config *config, char
 	return kafka_conf_oauth(config) ? 0 : kafka_conf_set(conf, "sasl.username", config->kafka_sasl_user, error, size);
 }
 
+/* What concerns a producer only, and what any client needs. */
 static const char *
-kafka_conf_fill(rd_kafka_conf_t *conf, const struct config *config, char *error, size_t size)
+kafka_conf_fill(rd_kafka_conf_t *conf, const struct config *config, bool producer, char *error, size_t size)
 {
 	const struct {
 		const char	*key;
+		bool		 producer;
 		int		(*set)(rd_kafka_conf_t *, const struct config *, char *, size_t);
 	} steps[] = {
-		{ "kafka-brokers", kafka_conf_set_brokers },
-		{ "kafka-memory", kafka_conf_set_sizes },
-		{ "kafka-acks", kafka_conf_set_promises },
-		{ "kafka-sasl", kafka_conf_set_security },
-		{ "kafka.rdkafka.", kafka_conf_set_list },
+		{ "kafka-brokers", false, kafka_conf_set_brokers },
+		{ "kafka-memory", true, kafka_conf_set_sizes },
+		{ "kafka-acks", true, kafka_conf_set_promises },
+		{ "kafka-acks", true, kafka_conf_set_fixed },
+		{ "kafka-sasl", false, kafka_conf_set_security },
+		{ "kafka.rdkafka.", false, kafka_conf_set_list },
 	};
 
 	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++)
-		if (steps[i].set(conf, config, error, size) == -1)
+		if ((producer || !steps[i].producer) && steps[i].set(conf, config, error, size) == -1)
 			return steps[i].key;
+	return NULL;
+}
+
+static const char *
+kafka_conf_check_target(const struct config *config, char *error, size_t size)
+{
+	if (config->kafka_brokers.count == 0) {
+		snprintf(error, size, "sink kafka needs kafka-brokers = HOST:PORT");
+		return "kafka-brokers";
+	}
+	if (config->kafka_topic[0] == '\0') {
+		snprintf(error, size, "sink kafka needs kafka-topic");
+		return "kafka-topic";
+	}
 	return NULL;
 }
 
@@ -304,28 +331,21 @@ kafka_conf_check(const struct config *config, const struct format *format, char 
 	rd_kafka_conf_t *conf;
 	const char *key;
 
-	if (config->kafka_brokers.count == 0) {
-		snprintf(error, size, "sink kafka needs kafka-brokers = HOST:PORT");
-		return "kafka-brokers";
-	}
-	if (config->kafka_topic[0] == '\0') {
-		snprintf(error, size, "sink kafka needs kafka-topic");
-		return "kafka-topic";
-	}
-	if ((key = kafka_conf_check_format(format, error, size)) != NULL ||
+	if ((key = kafka_conf_check_target(config, error, size)) != NULL ||
+	    (key = kafka_conf_check_format(format, error, size)) != NULL ||
 	    (key = kafka_conf_check_words(config, error, size)) != NULL ||
 	    (key = kafka_conf_check_sasl(config, error, size)) != NULL ||
 	    (key = kafka_conf_check_tls(config, error, size)) != NULL)
 		return key;
 	conf = rd_kafka_conf_new();
-	key = kafka_conf_fill(conf, config, error, size);
+	key = kafka_conf_fill(conf, config, true, error, size);
 	rd_kafka_conf_destroy(conf);
 	return key;
 }
 
 /* --- files ------------------------------------------------------------------------------ */
 
-char *
+static char *
 kafka_conf_read(const char *key, const char *name, char *error, size_t size)
 {
 	cleanup_fd int fd = open(name, O_RDONLY | O_CLOEXEC);
@@ -360,20 +380,78 @@ kafka_conf_set_file(rd_kafka_conf_t *conf, const char *property, const char *key
 	return result;
 }
 
+static const char *
+kafka_conf_set_files(rd_kafka_conf_t *conf, const struct config *config, char *error, size_t size)
+{
+	const struct {
+		const char	*property, *key, *name;
+		bool		 line;
+	} files[] = {
+		{ "ssl.ca.pem", "kafka-tls-ca", config->kafka_tls_ca, false },
+		{ "ssl.certificate.pem", "kafka-tls-certificate", config->kafka_tls_certificate, false },
+		{ "ssl.key.pem", "kafka-tls-key", config->kafka_tls_key, false },
+		{ "sasl.password", "kafka-sasl-password-file", config->kafka_sasl_password_file, true },
+	};
+
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+		/* A token is read when it is asked for. */
+		if (files[i].line && (!kafka_conf_sasl(config) || kafka_conf_oauth(config)))
+			continue;
+		if (kafka_conf_set_file(conf, files[i].property, files[i].key, files[i].name, files[i].line, error, size) == -1)
+			return files[i].key;
+	}
+	return NULL;
+}
+
 rd_kafka_conf_t *
 kafka_conf_new(const struct config *config, char *error, size_t size)
 {
 	rd_kafka_conf_t *conf = rd_kafka_conf_new();
 
-	if (kafka_conf_fill(conf, config, error, size) == NULL &&
-	    kafka_conf_set_file(conf, "ssl.ca.pem", "kafka-tls-ca", config->kafka_tls_ca, false, error, size) == 0 &&
-	    kafka_conf_set_file(conf, "ssl.certificate.pem", "kafka-tls-certificate", config->kafka_tls_certificate, false, error, size) == 0 &&
-	    kafka_conf_set_file(conf, "ssl.key.pem", "kafka-tls-key", config->kafka_tls_key, false, error, size) == 0 &&
-	    (!kafka_conf_sasl(config) || kafka_conf_oauth(config) || kafka_conf_set_file(conf, "sasl.password",
-	    "kafka-sasl-password-file", config->kafka_sasl_password_file, true, error, size) == 0))
+	if (kafka_conf_fill(conf, config, true, error, size) == NULL && kafka_conf_set_files(conf, config, error, size) == NULL)
 		return conf;
 	rd_kafka_conf_destroy(conf);
 	return NULL;
+}
+
+rd_kafka_conf_t *
+kafka_conf_client(const struct config *config, const char **key, char *error, size_t size)
+{
+	rd_kafka_conf_t *conf = rd_kafka_conf_new();
+
+	if ((*key = kafka_conf_check_target(config, error, size)) == NULL &&
+	    (*key = kafka_conf_check_words(config, error, size)) == NULL &&
+	    (*key = kafka_conf_check_sasl(config, error, size)) == NULL &&
+	    (*key = kafka_conf_check_tls(config, error, size)) == NULL &&
+	    (*key = kafka_conf_fill(conf, config, false, error, size)) == NULL &&
+	    (*key = kafka_conf_set_files(conf, config, error, size)) == NULL)
+		return conf;
+	rd_kafka_conf_destroy(conf);
+	return NULL;
+}
+
+bool
+kafka_conf_wants_token(const struct config *config)
+{
+	return kafka_conf_oauth(config);
+}
+
+void
+kafka_conf_token(rd_kafka_t *client, const struct config *config)
+{
+	char error[KAFKA_CONF_WHY], *token = kafka_conf_read("kafka-sasl-password-file", config->kafka_sasl_password_file, error, sizeof(error));
+	int64_t end = (int64_t)(clock_real() / MILLISECOND) + KAFKA_CONF_TOKEN_TIME * 1000;
+	const char *user = config->kafka_sasl_user[0] != '\0' ? config->kafka_sasl_user : "tcpdiag";
+
+	if (token == NULL) {
+		rd_kafka_oauthbearer_set_token_failure(client, error);
+		return;
+	}
+	token[strcspn(token, "\r\n")] = '\0';
+	if (rd_kafka_oauthbearer_set_token(client, token, end, user, NULL, 0, error, sizeof(error)) != RD_KAFKA_RESP_ERR_NO_ERROR)
+		rd_kafka_oauthbearer_set_token_failure(client, error);
+	explicit_bzero(token, strlen(token));
+	free(token);
 }
 
 const char *

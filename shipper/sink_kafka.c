@@ -30,7 +30,6 @@
 enum {
 	SINK_KAFKA_WINDOW = 5,		/* requests that an idempotent producer may have in flight */
 	SINK_KAFKA_WHY = 512,
-	SINK_KAFKA_TOKEN_TIME = 60,	/* s; a token's file is read again before they are over */
 	SINK_KAFKA_HEADER_MAX = 24,
 };
 
@@ -244,26 +243,13 @@ sink_kafka_log(const rd_kafka_t *producer, int level, const char *facility, cons
 	log_debug("librdkafka: %s: %s", facility, text);
 }
 
-/* Whoever renews the token's file is not our affair: it is read again each minute. */
 static void
 sink_kafka_token(rd_kafka_t *producer, const char *oauth, void *context)
 {
 	struct sink_kafka *kafka = context;
-	const struct config *config = kafka->options.config;
-	char error[SINK_KAFKA_WHY], *token = kafka_conf_read("kafka-sasl-password-file", config->kafka_sasl_password_file, error, sizeof(error));
-	int64_t end = (int64_t)(clock_real() / MILLISECOND) + SINK_KAFKA_TOKEN_TIME * 1000;
-	const char *user = config->kafka_sasl_user[0] != '\0' ? config->kafka_sasl_user : "tcpdiag";
 
 	(void)oauth;
-	if (token == NULL) {
-		rd_kafka_oauthbearer_set_token_failure(producer, error);
-		return;
-	}
-	token[strcspn(token, "\r\n")] = '\0';
-	if (rd_kafka_oauthbearer_set_token(producer, token, end, user, NULL, 0, error, sizeof(error)) != RD_KAFKA_RESP_ERR_NO_ERROR)
-		rd_kafka_oauthbearer_set_token_failure(producer, error);
-	explicit_bzero(token, strlen(token));
-	free(token);
+	kafka_conf_token(producer, kafka->options.config);
 }
 
 static void
@@ -324,7 +310,7 @@ sink_kafka_set_callbacks(struct sink_kafka *kafka)
 	rd_kafka_conf_set_dr_msg_cb(kafka->conf, sink_kafka_delivered);
 	rd_kafka_conf_set_error_cb(kafka->conf, sink_kafka_error);
 	rd_kafka_conf_set_log_cb(kafka->conf, sink_kafka_log);
-	if (strcmp(kafka->options.config->kafka_sasl, "OAUTHBEARER") == 0)
+	if (kafka_conf_wants_token(kafka->options.config))
 		rd_kafka_conf_set_oauthbearer_token_refresh_cb(kafka->conf, sink_kafka_token);
 }
 

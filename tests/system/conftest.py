@@ -8,6 +8,7 @@ import tempfile
 import pytest
 
 import harness
+import topics
 import witness
 
 TIMEOUT = 120  # seconds that one test may take before it counts as hung
@@ -65,6 +66,13 @@ def base():
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def broker(base):
+    """A Kafka broker that all tests share."""
+    with topics.Broker(base / "kafka") as one:
+        yield one
 
 
 @pytest.fixture

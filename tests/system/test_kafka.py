@@ -10,12 +10,6 @@ from topics import PASSWORD, USER, WITH_SCRAM, Broker, Topic, headers, secret
 
 
 @pytest.fixture(scope="session")
-def broker(base):
-    with Broker(base / "kafka") as one:
-        yield one
-
-
-@pytest.fixture(scope="session")
 def old_broker(base):
     with Broker(base / "kafka-old", WITH_SCRAM) as one:
         yield one

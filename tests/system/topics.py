@@ -2,7 +2,7 @@
 import pathlib
 import sys
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 import harness
@@ -74,3 +74,11 @@ def secret(folder, text, name="password"):
     path.write_text(text + "\n")
     path.chmod(0o600)
     return path
+
+
+def produce(topic, messages):
+    """Messages of another topic, as they are, in this order."""
+    producer = Producer({"bootstrap.servers": topic.broker.address()})
+    for message in messages:
+        producer.produce(topic.name, message.value(), message.key(), headers=message.headers())
+    assert producer.flush(30) == 0
