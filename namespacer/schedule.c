@@ -154,53 +154,46 @@ schedule_order(struct life *life, uint64_t now)
 	life_order(life, now + schedule.setting.deadline);
 }
 
-/* The one that has waited longest for its turn. */
-static struct life *
-schedule_choose(bool (*wants)(const struct life *, uint64_t), uint64_t now)
+/*
+ * What is seen in one pass over all lives: with a thousand of them, and two
+ * events for each snapshot, every further pass would be felt.
+ */
+struct schedule_view {
+	size_t		 setups, taking;	/* they use a core now */
+	struct life	*start, *order;		/* who has waited longest for it, or NULL */
+	uint64_t	 next;			/* when something is due that no event will tell */
+};
+
+static void
+schedule_see(struct schedule_view *view, struct life *life, uint64_t now)
 {
-	struct life *chosen = NULL;
+	uint64_t when = UINT64_MAX;
+
+	/* One that waits for room has given its turn back. */
+	view->setups += life->state == LIFE_SETUP;
+	view->taking += life->state == LIFE_TAKING && !life->waiting;
+	if (schedule_wants_start(life, now) && (view->start == NULL || life->due < view->start->due))
+		view->start = life;
+	if (schedule_wants_order(life, now) && (view->order == NULL || life->due < view->order->due))
+		view->order = life;
+	if (life->state == LIFE_IDLE && life->due > now)
+		when = life->due;
+	else if (life->state == LIFE_NONE && life->not_before > now)
+		when = life->not_before;
+	if (when < view->next)
+		view->next = when;
+}
+
+static struct schedule_view
+schedule_look(uint64_t now)
+{
+	struct schedule_view view = { .next = now + SECOND };
 	struct netns *ns;
 
 	TAILQ_FOREACH(ns, &netns_all, all)
-		if (ns->life != NULL && wants(ns->life, now) && (chosen == NULL || ns->life->due < chosen->due))
-			chosen = ns->life;
-	return chosen;
-}
-
-/* How many use a core now; one that waits for room has given its turn back. */
-static size_t
-schedule_count(enum life_state state)
-{
-	struct netns *ns;
-	size_t n = 0;
-
-	TAILQ_FOREACH(ns, &netns_all, all)
-		if (ns->life != NULL && ns->life->state == state && !ns->life->waiting)
-			n++;
-	return n;
-}
-
-static void
-schedule_start_lives(uint64_t now)
-{
-	size_t setups = schedule_count(LIFE_SETUP);
-	struct life *life;
-
-	for (; setups < SCHEDULE_SETUPS && !life_paused(now) &&
-	    (life = schedule_choose(schedule_wants_start, now)) != NULL; setups++)
-		life_start(life);
-}
-
-/* Without a shipper a snapshot would only fill its ring and stop there. */
-static void
-schedule_order_lives(uint64_t now)
-{
-	size_t taking = schedule_count(LIFE_TAKING);
-	struct life *life;
-
-	for (; link_is_up() && taking < schedule.setting.parallel &&
-	    (life = schedule_choose(schedule_wants_order, now)) != NULL; taking++)
-		schedule_order(life, now);
+		if (ns->life != NULL)
+			schedule_see(&view, ns->life, now);
+	return view;
 }
 
 static void
@@ -218,25 +211,25 @@ schedule_kill_overdue(uint64_t now)
 	}
 }
 
-/* When something is due that no event will tell. */
+/*
+ * Starts and orders as many as may be, and returns when to look again.  Without
+ * a shipper a snapshot would only fill its ring and stop there.
+ */
 static uint64_t
-schedule_next_event(uint64_t now)
+schedule_give_turns(uint64_t now)
 {
-	uint64_t next = now + SECOND;
-	struct netns *ns;
+	unsigned int starts = 0;
 
-	TAILQ_FOREACH(ns, &netns_all, all) {
-		const struct life *life = ns->life;
-		uint64_t when = UINT64_MAX;
+	for (;;) {
+		struct schedule_view view = schedule_look(now);
 
-		if (life != NULL && life->state == LIFE_IDLE && life->due > now)
-			when = life->due;
-		else if (life != NULL && life->state == LIFE_NONE && life->not_before > now)
-			when = life->not_before;
-		if (when < next)
-			next = when;
+		if (view.start != NULL && view.setups < SCHEDULE_SETUPS && starts++ < SCHEDULE_SETUPS && !life_paused(now))
+			life_start(view.start);
+		else if (view.order != NULL && view.taking < schedule.setting.parallel && link_is_up())
+			schedule_order(view.order, now);
+		else
+			return view.next;
 	}
-	return next;
 }
 
 static void
@@ -261,16 +254,15 @@ schedule_consider_finish(void)
 static void
 schedule_run(evutil_socket_t fd, short what, void *context)
 {
-	uint64_t now = clock_monotonic();
+	uint64_t now = clock_monotonic(), next;
 
 	(void)fd;
 	(void)what;
 	(void)context;
 	schedule_kill_overdue(now);
-	schedule_start_lives(now);
-	schedule_order_lives(now);
+	next = schedule_give_turns(now);
 	schedule_consider_finish();
-	schedule_at(schedule_next_event(now), now);
+	schedule_at(next, now);
 }
 
 void
