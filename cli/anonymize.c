@@ -7,12 +7,13 @@
  */
 #include <sys/random.h>
 
+#include <fcntl.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/anonymize.h"
 #include "common/exit.h"
@@ -167,30 +168,38 @@ anonymize_free(struct anonymize *anonymize)
 	free(anonymize);
 }
 
-/* SHA-256 of all that is in it, however long that is.  False: it is said why not. */
+/* SHA-256 of all that is in it, however long that is.  Returns its bytes, or -1 with errno. */
+static ssize_t
+anonymize_hash(int fd, uint8_t key[ANONYMIZE_KEY])
+{
+	EVP_MD_CTX *hash = EVP_MD_CTX_new();
+	uint8_t bytes[4096];
+	ssize_t n, total = 0;
+
+	if (hash == NULL || EVP_DigestInit_ex(hash, EVP_sha256(), NULL) != 1)
+		fatal(EXIT_CODE_SYSTEM, "OpenSSL has no SHA-256: %s", ERR_error_string(ERR_get_error(), NULL));
+	while ((n = read(fd, bytes, sizeof(bytes))) > 0) {
+		EVP_DigestUpdate(hash, bytes, (size_t)n);
+		total += n;
+	}
+	EVP_DigestFinal_ex(hash, key, NULL);
+	EVP_MD_CTX_free(hash);
+	explicit_bzero(bytes, sizeof(bytes));
+	return n == -1 ? -1 : total;
+}
+
+/* False: it is said why not. */
 static bool
 anonymize_read(const char *name, uint8_t key[ANONYMIZE_KEY])
 {
-	EVP_MD_CTX *hash = EVP_MD_CTX_new();
-	FILE *file = fopen(name, "re");
-	uint8_t bytes[4096];
-	size_t n, total = 0;
-	bool good = file != NULL && hash != NULL && EVP_DigestInit_ex(hash, EVP_sha256(), NULL) == 1;
+	cleanup_fd int fd = open(name, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	ssize_t length = fd != -1 ? anonymize_hash(fd, key) : -1;
 
-	while (good && (n = fread(bytes, 1, sizeof(bytes), file)) > 0) {
-		good = EVP_DigestUpdate(hash, bytes, n) == 1;
-		total += n;
-	}
-	if (!good || ferror(file))
+	if (length == -1)
 		log_errno(LOG_LEVEL_ERROR, "--anonymize-key: %s", name);
-	else if (total < ANONYMIZE_FILE_MIN)
-		log_error("--anonymize-key: %s has %zu bytes; a key has %d at least, that nobody can guess", name, total, ANONYMIZE_FILE_MIN);
-	good = good && !ferror(file) && total >= ANONYMIZE_FILE_MIN && EVP_DigestFinal_ex(hash, key, NULL) == 1;
-	EVP_MD_CTX_free(hash);
-	if (file != NULL)
-		fclose(file);
-	explicit_bzero(bytes, sizeof(bytes));
-	return good;
+	else if (length < ANONYMIZE_FILE_MIN)
+		log_error("--anonymize-key: %s has %zd bytes; a key has %d at least, that nobody can guess", name, length, ANONYMIZE_FILE_MIN);
+	return length >= ANONYMIZE_FILE_MIN;
 }
 
 struct anonymize *

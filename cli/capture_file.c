@@ -14,19 +14,19 @@
 /* Out of the way of the number that the sock_diag socket must have. */
 enum { CAPTURE_FD_HIGH = 64 };
 
-/* Empties a file, unless it is the one that is read; what is no file has nothing in it. */
+/* Empties a file, unless it is the one that is read; what is no file has nothing in it.  False with errno. */
 static bool
-capture_file_empty(const struct capture_file *file, int input)
+capture_file_empty(int fd, int input)
 {
 	struct stat st, other;
 
-	if (fstat(file->fd, &st) == -1)
+	if (fstat(fd, &st) == -1)
 		return false;
 	if (input != -1 && fstat(input, &other) == 0 && S_ISREG(st.st_mode) && st.st_dev == other.st_dev && st.st_ino == other.st_ino) {
 		errno = EBUSY;
 		return false;
 	}
-	return !S_ISREG(st.st_mode) || strcmp(file->name, "-") == 0 || ftruncate(file->fd, 0) == 0;
+	return !S_ISREG(st.st_mode) || ftruncate(fd, 0) == 0;
 }
 
 int
@@ -35,15 +35,13 @@ capture_file_open(struct capture_file *file, const char *name, int input)
 	bool standard = strcmp(name, "-") == 0;
 	cleanup_fd int fd = standard ? dup(STDOUT_FILENO) : open(name, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY, 0640);
 
-	file->name = name;
-	file->fd = fd != -1 ? fcntl(fd, F_DUPFD_CLOEXEC, CAPTURE_FD_HIGH) : -1;
-	if (file->fd != -1 && !capture_file_empty(file, input))
-		fd_close(&file->fd);
-	if (standard)
-		file->name = "standard output";
-	if (file->fd == -1)
+	file->name = standard ? "standard output" : name;
+	/* What a shell has opened is as it should be. */
+	if (fd == -1 || (!standard && !capture_file_empty(fd, input)) || (file->fd = fcntl(fd, F_DUPFD_CLOEXEC, CAPTURE_FD_HIGH)) == -1) {
 		log_errno(LOG_LEVEL_ERROR, "%s cannot be opened for writing%s", file->name, errno == EBUSY ? ", being read" : "");
-	return file->fd == -1 ? -1 : 0;
+		return -1;
+	}
+	return 0;
 }
 
 void

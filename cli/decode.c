@@ -309,9 +309,9 @@ decode_set(struct decode_options *options, int letter, char *value)
 	case 'h':
 		decode_help();
 		return fflush(stdout) == 0 ? EXIT_CODE_OK : EXIT_CODE_SINK;
+	default:	/* getopt has said what is wrong */
+		return EXIT_CODE_USAGE;
 	}
-	/* getopt has said what is wrong. */
-	return EXIT_CODE_USAGE;
 }
 
 /* Returns -1 to go on, else the exit code; what is wrong is said already. */

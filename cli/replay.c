@@ -46,9 +46,10 @@ enum { REPLAY_DECODERS_MAX = 128 };
 /* What became of a message; of a packet, where it is not looked into. */
 enum replay_book {
 	REPLAY_RECORDS,
+	/* skipped */
 	REPLAY_REQUESTS, REPLAY_ENDS, REPLAY_FAILURES, REPLAY_NOTHING,
 	REPLAY_PROTOCOLS, REPLAY_MESSAGES, REPLAY_FAMILIES, REPLAY_LINKS,
-	REPLAY_SKIPPED_LAST = REPLAY_LINKS,
+	/* not as they should be */
 	REPLAY_MALFORMED, REPLAY_CUT, REPLAY_FOREIGN,
 	REPLAY_BOOKS
 };
@@ -338,8 +339,8 @@ replay_summary(const struct replay *replay)
 {
 	log_info("%s: records: %" PRIu64 ", dumps with sockets: %" PRIu64, replay->in.name, replay->books[REPLAY_RECORDS],
 	    replay->conversations.count);
-	replay_say(replay, "skipped", REPLAY_RECORDS + 1, REPLAY_SKIPPED_LAST);
-	replay_say(replay, "not decoded", REPLAY_SKIPPED_LAST + 1, REPLAY_BOOKS - 1);
+	replay_say(replay, "skipped", REPLAY_REQUESTS, REPLAY_LINKS);
+	replay_say(replay, "not decoded", REPLAY_MALFORMED, REPLAY_FOREIGN);
 	replay_say_attributes(replay);
 	replay_say_counters(replay);
 }
@@ -424,9 +425,9 @@ replay_set(struct replay *replay, int letter, char *value)
 	case 'h':
 		replay_help();
 		return fflush(stdout) == 0 ? EXIT_CODE_OK : EXIT_CODE_SINK;
+	default:	/* getopt has said what is wrong */
+		return EXIT_CODE_USAGE;
 	}
-	/* getopt has said what is wrong. */
-	return EXIT_CODE_USAGE;
 }
 
 /* Returns -1 to go on, else the exit code; what is wrong is said already. */
