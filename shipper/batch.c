@@ -80,12 +80,36 @@ batch_mark(struct batch *batch, void *owner, uint64_t position)
 }
 
 void
+batch_note(struct batch *batch, const struct sink_note *note)
+{
+	free((char *)(uintptr_t)batch->note.text);
+	batch->note = (struct sink_note){ 0 };
+	batch->given.note = NULL;
+	if (note == NULL)
+		return;
+	batch->note = *note;
+	if ((batch->note.text = strdup(note->text)) == NULL)
+		fatal(EXIT_CODE_SYSTEM, "out of memory: a note");
+	batch->given.note = &batch->note;
+}
+
+void
+batch_unload(struct batch *batch)
+{
+	buffer_free(&batch->records);
+	buffer_free(&batch->formed);
+	batch->is_formed = false;
+	batch->unloaded = true;
+}
+
+void
 batch_clear(struct batch *batch)
 {
 	batch->records.length = 0;
 	batch->rows = 0;
 	batch->nmarks = 0;
 	batch->formed.length = 0;
+	batch_note(batch, NULL);
 	free(batch->split);
 	*batch = (struct batch){
 		.records = batch->records,
@@ -100,6 +124,7 @@ batch_free(struct batch *batch)
 {
 	buffer_free(&batch->records);
 	buffer_free(&batch->formed);
+	batch_note(batch, NULL);
 	free(batch->marks);
 	free(batch->split);
 	*batch = (struct batch){ 0 };

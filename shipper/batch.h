@@ -59,6 +59,8 @@ struct batch {
 	enum books_drop		 withdrawn_for;
 	bool			 requeued;	/* it was a file in requeue/ */
 	struct sink_batch	 given;		/* its id too, from when it was closed on */
+	struct sink_note	 note;		/* text: freed with the batch, or NULL */
+	bool			 unloaded;	/* its bytes are in the spool only, or nowhere */
 };
 
 struct batch_limits {
@@ -80,6 +82,10 @@ bool	 batch_fits(const struct batch *, const struct batch_limits *, size_t need)
 bool	 batch_full(const struct batch *, const struct batch_limits *);
 /* Adds a mark and returns its index. */
 size_t	 batch_mark(struct batch *, void *owner, uint64_t position);
+/* Copies a note; NULL: it has none. */
+void	 batch_note(struct batch *, const struct sink_note *);
+/* Its bytes go; what is known of them stays. */
+void	 batch_unload(struct batch *);
 /* Makes it empty; its memory is kept for the next records. */
 void	 batch_clear(struct batch *);
 void	 batch_free(struct batch *);

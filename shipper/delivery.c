@@ -291,6 +291,8 @@ delivery_open(struct delivery *d, const struct sink_options *options, char *erro
 	sink.format = d->options.format;
 	sink.done = delivery_done;
 	sink.state = delivery_state;
+	sink.note = delivery_note;
+	sink.copied = delivery_copied;
 	sink.context = d;
 	d->sink_state = d->options.sink->open(&sink, error, size);
 	return d->sink_state != NULL ? 0 : -1;

@@ -213,7 +213,23 @@ delivery_give_up(struct delivery *d, struct batch *batch, enum books_drop reason
 void
 delivery_lose(struct delivery *d, struct batch *batch)
 {
-	delivery_give_up(d, batch, batch->withdrawn_for);
+	delivery_give_up(d, batch, batch->withdrawn ? batch->withdrawn_for : BOOKS_DROP_CORRUPT);
+}
+
+bool
+delivery_reload(struct delivery *d, struct batch *batch)
+{
+	if (!batch->unloaded)
+		return true;
+	if (!batch->spooled) {
+		/* It was in a spool that is not there any more. */
+		delivery_lose(d, batch);
+		return false;
+	}
+	if (!spool_reload(d->spool, batch))
+		return false;
+	d->memory += batch->records.length;
+	return true;
 }
 
 /* The oldest that is in memory only, is not with the sink, and of which no ring has a copy. */
@@ -334,7 +350,7 @@ delivery_collect(struct delivery *d, bool all, struct batch *batches[SPOOL_PUT_M
 	size_t count = 0;
 
 	TAILQ_FOREACH(batch, &d->queue, link) {
-		if (batch->state == BATCH_DONE || batch->spooled || batch->withdrawn)
+		if (batch->state == BATCH_DONE || batch->spooled || batch->withdrawn || batch->unloaded)
 			continue;
 		bytes += batch->records.length;
 		if (count == SPOOL_PUT_MAX || (count > 0 && bytes > d->options.spool_put) ||

@@ -86,6 +86,8 @@ void		 delivery_send(struct delivery *);
 void		 delivery_retried(evutil_socket_t, short, void *);
 void		 delivery_done(void *, const struct sink_id *, enum sink_result, enum sink_class, const char *);
 void		 delivery_state(void *, enum sink_class, const char *);
+bool		 delivery_note(void *, const struct sink_note *);
+void		 delivery_copied(void *, const struct sink_id *);
 
 /* delivery_keep.c */
 /* The next number, if it has none. */
@@ -93,7 +95,9 @@ void		 delivery_number(struct delivery *, struct batch *);
 void		 delivery_append(struct delivery *, struct batch *);
 /* All rows of the batch are dealt with: counts them, and forgets it as soon as it can. */
 void		 delivery_account(struct delivery *, struct batch *);
-/* It was withdrawn from the spool, and the sink did not take it. */
+/* Its bytes are in memory again, if they were not.  False: they are nowhere, and it has been dealt with, or comes later. */
+bool		 delivery_reload(struct delivery *, struct batch *);
+/* It is in the spool no more, and the sink did not take it. */
 void		 delivery_lose(struct delivery *, struct batch *);
 void		 delivery_keep_within(struct delivery *, uint64_t ns);
 void		 delivery_kept(evutil_socket_t, short, void *);

@@ -41,12 +41,16 @@ delivery_form(struct delivery *d, struct batch *batch, const uint8_t *records, s
 	d->memory += batch->formed.length;
 }
 
-static void
+/* False: its bytes cannot be read now, or any more; then it has been dealt with. */
+static bool
 delivery_give(struct delivery *d, struct batch *batch)
 {
-	struct split_range range = delivery_range(batch);
 	struct sink_batch *given = &batch->given;
+	struct split_range range;
 
+	if (!delivery_reload(d, batch))
+		return false;
+	range = delivery_range(batch);
 	delivery_number(d, batch);
 	given->id.spool_epoch = d->spool != NULL ? spool_epoch(d->spool) : d->epoch;
 	given->id.part = batch->split != NULL ? batch->split->part : 0;
@@ -68,6 +72,7 @@ delivery_give(struct delivery *d, struct batch *batch)
 	if (d->spool != NULL)
 		spool_given(d->spool, given->id.batch_sequence);
 	d->options.sink->deliver(d->sink_state, given);
+	return true;
 }
 
 /* The oldest that may go; or NULL if there is none, or it has to wait for the rest of an older one. */
@@ -103,9 +108,9 @@ delivery_send(struct delivery *d)
 	/* A loop, since a sink may answer before deliver() returns. */
 	while (delivery_may_send(d)) {
 		delivery_fetch(d);
-		if ((batch = delivery_oldest(d)) == NULL)
+		/* What could not be read is tried again with the next tick. */
+		if ((batch = delivery_oldest(d)) == NULL || !delivery_give(d, batch))
 			break;
-		delivery_give(d, batch);
 	}
 	if (d->finishing && d->sent > 0 && d->options.sink->flush != NULL && delivery_oldest(d) == NULL)
 		d->options.sink->flush(d->sink_state);
@@ -175,7 +180,7 @@ delivery_retry(struct delivery *d, struct batch *batch, const char *why)
 	d->options.books->retries++;
 	batch->state = BATCH_WAITING;
 	d->window = 1;
-	if (batch->withdrawn)
+	if (batch->withdrawn || (batch->unloaded && !batch->spooled))
 		delivery_lose(d, batch);
 	/* Those that were with the sink at the same time fail with it, and say nothing new. */
 	if (d->refused)
@@ -213,6 +218,10 @@ static void
 delivery_refuse(struct delivery *d, struct batch *batch, enum sink_class class, const char *why)
 {
 	delivery_alive(d);
+	batch->state = BATCH_WAITING;
+	if (!delivery_reload(d, batch))
+		return;
+	batch->given.records = batch->records.bytes + delivery_range(batch).begin;
 	if (batch->given.rows == 1) {
 		delivery_drop(d, batch, class, why);
 		return;
@@ -223,7 +232,6 @@ delivery_refuse(struct delivery *d, struct batch *batch, enum sink_class class, 
 	}
 	split_halve(batch->split, batch->records.bytes);
 	batch->is_formed = false;
-	batch->state = BATCH_WAITING;
 }
 
 static struct batch *
@@ -279,6 +287,38 @@ delivery_state(void *context, enum sink_class class, const char *why)
 			log_limited(LOG_LEVEL_WARNING, "%s; %" PRIu64 " records are held", why, delivery_pending(d));
 	}
 	d->trouble = class;
+}
+
+bool
+delivery_note(void *context, const struct sink_note *note)
+{
+	struct delivery *d = context;
+	struct batch *batch;
+
+	if (d->spool == NULL || !spool_note(d->spool, note))
+		return false;
+	TAILQ_FOREACH(batch, &d->queue, link) {
+		uint64_t sequence = batch->given.id.batch_sequence;
+
+		if (sequence >= note->first && sequence <= note->last)
+			batch_note(batch, note);
+	}
+	return true;
+}
+
+void
+delivery_copied(void *context, const struct sink_id *id)
+{
+	struct delivery *d = context;
+	struct batch *batch = delivery_find(d, id);
+
+	/* Of what is not in the spool this is the only copy; and parts of one are soon over. */
+	if (!batch->spooled || batch->split != NULL)
+		return;
+	d->sent_bytes -= batch->records.length;
+	d->memory -= batch->records.length + batch->formed.length;
+	batch_unload(batch);
+	event_active(d->kick, 0, 0);
 }
 
 void

@@ -107,6 +107,15 @@ sink_id_same(const struct sink_id *a, const struct sink_id *b)
 	return a->spool_epoch == b->spool_epoch && a->batch_sequence == b->batch_sequence && a->part == b->part;
 }
 
+/* What a sink of objects makes of the batches from first to last: see sink_options.note. */
+struct sink_note {
+	uint64_t	 first;
+	uint64_t	 last;
+	const char	*text;
+};
+
+enum { SINK_NOTE_MAX = 2048 };	/* bytes of the text, with its NUL */
+
 struct sink_batch {
 	struct sink_id	 id;
 	uint64_t	 rows;		/* records in it, at least 1 */
@@ -120,6 +129,7 @@ struct sink_batch {
 	const char	*format;	/* its name */
 	const char	*host;		/* the host's name, as in the records */
 	const char	*netns;		/* the one namespace of all rows, or NULL */
+	const struct sink_note *note;	/* of the range that it is in, or NULL */
 };
 
 struct sink_options {
@@ -143,6 +153,21 @@ struct sink_options {
 	 * a row is logged, and while there is trouble ready is not claimed.
 	 */
 	void		(*state)(void *context, enum sink_class, const char *why);
+	/*
+	 * For sinks of objects, with SINK_SPOOLED: what batches that it was given become, such
+	 * as an object's key.  When this returns true it is committed to the spool, and each
+	 * of them that is given again, also in a next life and whatever the configuration
+	 * is then, comes with it, until all of them are answered.  They come in order; of a
+	 * range of which some were dropped meanwhile the others do, and one with another note,
+	 * or none, says that no more will.  False: try again later.
+	 */
+	bool		(*note)(void *context, const struct sink_note *);
+	/*
+	 * What the sink needs of a batch it has copied: bytes and records are not valid any
+	 * more, and if it has to be given again it is read from the spool.  It is to be
+	 * answered all the same.
+	 */
+	void		(*copied)(void *context, const struct sink_id *);
 	void		*context;
 };
 

@@ -70,6 +70,7 @@ struct spool {
 	bool			 suspects;
 	bool			 held;
 	bool			 trouble;
+	bool			 notes;		/* there may be some */
 };
 
 _Static_assert((int)BOOKS_DROPS <= (int)LEDGER_DROPS, "reasons in the ledger");
@@ -473,7 +474,7 @@ spool_remove_ends(struct spool *spool, struct spool_books *books)
 		for (size_t r = 0; r < BOOKS_DROPS; r++)
 			books->dropped[r] += end->dropped[r];
 	}
-	return result;
+	return result == STORE_OK && spool->notes ? store_forget_notes(spool->store, &spool->notes) : result;
 }
 
 /* The transaction is committed: the books follow. */
@@ -712,6 +713,31 @@ spool_check(struct spool *spool, const struct store_batch *stored, const struct 
 	return false;
 }
 
+/* The note of the range that it is in, if there is one. */
+static void
+spool_find_note(struct spool *spool, struct batch *batch)
+{
+	char text[SINK_NOTE_MAX];
+	struct sink_note note = { .text = text };
+
+	if (spool->notes &&
+	    store_find_note(spool->store, batch->given.id.batch_sequence, &note.first, &note.last, text, sizeof(text)) == STORE_OK)
+		batch_note(batch, &note);
+}
+
+static void
+spool_fill(struct spool *spool, struct batch *batch, const struct store_batch *stored)
+{
+	batch->rows = stored->rows;
+	batch->spooled = batch->released = true;
+	batch->spooled_bytes = stored->length;
+	snprintf(batch->netns, sizeof(batch->netns), "%s", stored->netns);
+	batch->given.id = (struct sink_id){ spool->numbers.epoch, stored->sequence, 0 };
+	batch->given.closed = stored->closed;
+	batch->given.netns = stored->netns[0] != '\0' ? batch->netns : NULL;
+	spool_find_note(spool, batch);
+}
+
 bool
 spool_load(struct spool *spool, uint64_t after, struct batch *batch)
 {
@@ -724,19 +750,51 @@ spool_load(struct spool *spool, uint64_t after, struct batch *batch)
 			break;
 		if (!spool_check(spool, &stored, &batch->records))
 			continue;
-		batch->rows = stored.rows;
-		batch->spooled = batch->released = true;
-		batch->spooled_bytes = stored.length;
-		snprintf(batch->netns, sizeof(batch->netns), "%s", stored.netns);
-		batch->given.id = (struct sink_id){ spool->numbers.epoch, stored.sequence, 0 };
-		batch->given.closed = stored.closed;
-		batch->given.netns = stored.netns[0] != '\0' ? batch->netns : NULL;
+		spool_fill(spool, batch, &stored);
 		return true;
 	}
 	batch->records.length = 0;
 	if (result != STORE_NONE)
 		(void)spool_judge(spool, result, "read a batch");
 	return false;
+}
+
+bool
+spool_reload(struct spool *spool, struct batch *batch)
+{
+	struct store_batch stored;
+	struct buffer records = { 0 };
+	enum store_result result;
+
+	if (spool->store == NULL)
+		return false;
+	result = store_next(spool->store, batch->given.id.batch_sequence - 1, &stored);
+	if (result == STORE_OK && stored.sequence == batch->given.id.batch_sequence)
+		result = store_get(spool->store, &stored, &records);
+	/* The check may end the batch. */
+	if (result == STORE_OK && spool_check(spool, &stored, &records)) {
+		batch->records = records;
+		batch->unloaded = false;
+		return true;
+	}
+	buffer_free(&records);
+	if (result != STORE_OK)
+		(void)spool_judge(spool, result, "read a batch");
+	return false;
+}
+
+bool
+spool_note(struct spool *spool, const struct sink_note *note)
+{
+	enum store_result result;
+
+	if (spool->store == NULL)
+		return false;
+	result = store_note(spool->store, note->first, note->last, note->text);
+	if (!spool_judge(spool, result, "note what batches become"))
+		return false;
+	spool->notes = true;
+	return true;
 }
 
 /* --- rejects ------------------------------------------------------------------------------------------- */
@@ -1002,6 +1060,7 @@ spool_begin(struct spool *spool, char *error, size_t size)
 		return -1;
 	spool->numbers.sequence = known && before.sequence > spool->totals.last ? before.sequence : spool->totals.last;
 	spool_load_from_ledger(spool, &before);
+	spool->notes = true;
 	spool->suspects = spool_blame(spool, known && before.clean);
 	spool->numbers.clean = 0;
 	spool_sync(spool);

@@ -106,6 +106,11 @@ uint64_t	 spool_batches(const struct spool *);
  */
 bool		 spool_load(struct spool *, uint64_t after, struct batch *);
 
+/* The batch's records once more.  False: they are set aside, or cannot be read; or it was evicted for that. */
+bool		 spool_reload(struct spool *, struct batch *);
+/* Commits a note of batches in the spool; each that is loaded comes with it. */
+bool		 spool_note(struct spool *, const struct sink_note *);
+
 /* The sink is given a batch; it was answered, and done is false if it is to be given again. */
 void		 spool_given(struct spool *, uint64_t sequence);
 void		 spool_answered(struct spool *, uint64_t sequence, bool done);

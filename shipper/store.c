@@ -25,7 +25,8 @@ enum {
 
 enum store_statement {
 	STORE_BEGIN, STORE_COMMIT, STORE_ROLLBACK, STORE_PUT, STORE_GET, STORE_NEXT, STORE_REMOVE, STORE_SET_DEATHS,
-	STORE_TOTALS, STORE_VALUE, STORE_SET_VALUE, STORE_PAGES, STORE_UNUSED, STORE_STATEMENTS
+	STORE_TOTALS, STORE_NOTE, STORE_FIND_NOTE, STORE_FORGET_NOTES, STORE_NOTES,
+	STORE_VALUE, STORE_SET_VALUE, STORE_PAGES, STORE_UNUSED, STORE_STATEMENTS
 };
 
 static const char *const store_sql[STORE_STATEMENTS] = {
@@ -38,6 +39,10 @@ static const char *const store_sql[STORE_STATEMENTS] = {
 	[STORE_REMOVE] = "DELETE FROM batch WHERE sequence = ?1",
 	[STORE_SET_DEATHS] = "UPDATE batch SET deaths = ?2 WHERE sequence = ?1",
 	[STORE_TOTALS] = "SELECT count(*), coalesce(sum(rows), 0), coalesce(sum(length), 0), coalesce(max(sequence), 0) FROM batch",
+	[STORE_NOTE] = "INSERT OR REPLACE INTO note (first, last, text) VALUES (?1, ?2, ?3)",
+	[STORE_FIND_NOTE] = "SELECT first, last, text FROM note WHERE first <= ?1 AND last >= ?1 ORDER BY first DESC LIMIT 1",
+	[STORE_FORGET_NOTES] = "DELETE FROM note WHERE NOT EXISTS (SELECT 1 FROM batch WHERE sequence BETWEEN first AND last)",
+	[STORE_NOTES] = "SELECT count(*) FROM note",
 	[STORE_VALUE] = "SELECT value FROM value WHERE name = ?1",
 	[STORE_SET_VALUE] = "INSERT INTO value (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2",
 	[STORE_PAGES] = "PRAGMA page_count",
@@ -48,6 +53,7 @@ static const char *const store_sql[STORE_STATEMENTS] = {
 static const char store_tables[] =
     "CREATE TABLE batch (sequence INTEGER PRIMARY KEY, closed INTEGER NOT NULL, rows INTEGER NOT NULL, length INTEGER NOT NULL,"
     " crc INTEGER NOT NULL, deaths INTEGER NOT NULL, netns TEXT NOT NULL, records BLOB NOT NULL);"
+    "CREATE TABLE note (first INTEGER PRIMARY KEY, last INTEGER NOT NULL, text TEXT NOT NULL);"
     "CREATE TABLE value (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;";
 
 struct store {
@@ -82,7 +88,7 @@ store_result_of(int code)
 }
 
 static enum store_result
-store_note(struct store *store, int code)
+store_judge(struct store *store, int code)
 {
 	enum store_result result = store_result_of(code);
 
@@ -114,7 +120,7 @@ store_statement(struct store *store, enum store_statement which, enum store_resu
 
 	*result = STORE_OK;
 	if (*statement == NULL)
-		*result = store_note(store, sqlite3_prepare_v3(store->db, store_sql[which], -1, SQLITE_PREPARE_PERSISTENT, statement, NULL));
+		*result = store_judge(store, sqlite3_prepare_v3(store->db, store_sql[which], -1, SQLITE_PREPARE_PERSISTENT, statement, NULL));
 	return *result == STORE_OK ? *statement : NULL;
 }
 
@@ -125,7 +131,7 @@ store_step(struct store *store, sqlite3_stmt *statement, bool *row)
 	int code = sqlite3_step(statement);
 
 	*row = code == SQLITE_ROW;
-	return store_note(store, code);
+	return store_judge(store, code);
 }
 
 static void
@@ -213,7 +219,7 @@ store_put(struct store *store, const struct store_batch *batch, const uint8_t *b
 	sqlite3_bind_int64(statement, 5, batch->crc);
 	sqlite3_bind_int64(statement, 6, batch->deaths);
 	sqlite3_bind_text(statement, 7, batch->netns, -1, SQLITE_STATIC);
-	result = store_note(store, sqlite3_bind_blob64(statement, 8, bytes, batch->length, SQLITE_STATIC));
+	result = store_judge(store, sqlite3_bind_blob64(statement, 8, bytes, batch->length, SQLITE_STATIC));
 	if (result == STORE_OK)
 		result = store_step(store, statement, &row);
 	store_end(statement);
@@ -235,7 +241,7 @@ store_get(struct store *store, const struct store_batch *batch, struct buffer *r
 	if (result == STORE_OK && row) {
 		bytes = sqlite3_column_blob(statement, 0);
 		if (bytes == NULL || (uint64_t)sqlite3_column_bytes(statement, 0) != batch->length)
-			result = sqlite3_errcode(store->db) == SQLITE_NOMEM ? store_note(store, SQLITE_NOMEM) :
+			result = sqlite3_errcode(store->db) == SQLITE_NOMEM ? store_judge(store, SQLITE_NOMEM) :
 			    store_bad(store, "a batch that is longer or shorter than it was");
 		else
 			buffer_append(records, bytes, batch->length);
@@ -309,6 +315,59 @@ store_totals(struct store *store, struct store_totals *totals)
 	store_end(statement);
 	return result;
 }
+
+/* --- notes -------------------------------------------------------------------------------- */
+
+enum store_result
+store_note(struct store *store, uint64_t first, uint64_t last, const char *text)
+{
+	enum store_result result;
+	sqlite3_stmt *statement = store_statement(store, STORE_NOTE, &result);
+	bool row;
+
+	if (statement == NULL)
+		return result;
+	sqlite3_bind_int64(statement, 1, (sqlite3_int64)first);
+	sqlite3_bind_int64(statement, 2, (sqlite3_int64)last);
+	sqlite3_bind_text(statement, 3, text, -1, SQLITE_STATIC);
+	result = store_step(store, statement, &row);
+	store_end(statement);
+	return result;
+}
+
+enum store_result
+store_find_note(struct store *store, uint64_t sequence, uint64_t *first, uint64_t *last, char *text, size_t size)
+{
+	enum store_result result;
+	sqlite3_stmt *statement = store_statement(store, STORE_FIND_NOTE, &result);
+	bool row;
+
+	if (statement == NULL)
+		return result;
+	sqlite3_bind_int64(statement, 1, (sqlite3_int64)sequence);
+	result = store_step(store, statement, &row);
+	if (result == STORE_OK && row) {
+		const unsigned char *found = sqlite3_column_text(statement, 2);
+
+		*first = (uint64_t)sqlite3_column_int64(statement, 0);
+		*last = (uint64_t)sqlite3_column_int64(statement, 1);
+		snprintf(text, size, "%s", found != NULL ? (const char *)found : "");
+	} else if (result == STORE_OK)
+		result = STORE_NONE;
+	store_end(statement);
+	return result;
+}
+
+enum store_result
+store_forget_notes(struct store *store, bool *left)
+{
+	enum store_result result = store_do(store, STORE_FORGET_NOTES, 0, 0);
+
+	*left = result != STORE_OK || store_count(store, STORE_NOTES) > 0;
+	return result;
+}
+
+/* --- room ------------------------------------------------------------------------------------ */
 
 bool
 store_has_room(struct store *store, uint64_t bytes)
@@ -412,7 +471,7 @@ store_set_text(struct store *store, const char *name, const char *text)
 static enum store_result
 store_execute(struct store *store, const char *sql)
 {
-	return store_note(store, sqlite3_exec(store->db, sql, NULL, NULL, NULL));
+	return store_judge(store, sqlite3_exec(store->db, sql, NULL, NULL, NULL));
 }
 
 static enum store_result __attribute__((format(printf, 2, 3)))
@@ -545,7 +604,7 @@ store_new(const char *path, int flags, enum store_result *result, char *error, s
 		snprintf(error, length, "out of memory");
 		return NULL;
 	}
-	*result = store_note(store, sqlite3_open_v2(path, &store->db, flags | SQLITE_OPEN_NOMUTEX, NULL));
+	*result = store_judge(store, sqlite3_open_v2(path, &store->db, flags | SQLITE_OPEN_NOMUTEX, NULL));
 	return *result == STORE_OK ? store : store_fail(store, *result, result, error, length);
 }
 

@@ -82,6 +82,12 @@ bool			 store_has_room(struct store *, uint64_t bytes);
 /* Bytes of the file, and of those the free ones. */
 void			 store_size(struct store *, uint64_t *bytes, uint64_t *unused);
 
+/* What becomes of the batches from first to last.  The text is at most size - 1 bytes. */
+enum store_result	 store_note(struct store *, uint64_t first, uint64_t last, const char *text);
+enum store_result	 store_find_note(struct store *, uint64_t sequence, uint64_t *first, uint64_t *last, char *text, size_t size);
+/* Those of which no batch is left go.  *left: there are others. */
+enum store_result	 store_forget_notes(struct store *, bool *left);
+
 /* Named numbers and texts; text is at most size - 1 bytes. */
 enum store_result	 store_number(struct store *, const char *name, uint64_t *value);
 enum store_result	 store_set_number(struct store *, const char *name, uint64_t value);

@@ -312,6 +312,110 @@ test_some_sinks_get_only_what_is_on_disk(void **state)
 	loop_until(f->base, f->books.delivered == 30);
 }
 
+/* --- sinks of objects ------------------------------------------------------------------------- */
+
+static const struct sink *
+collecting_sink(void)
+{
+	static struct sink sink;
+
+	sink = fake_late_sink;
+	sink.pace = SINK_SPOOLED;
+	sink.window = 16;
+	return &sink;
+}
+
+/* It takes what it needs of six batches, and they take no memory any more. */
+static void
+collect_six(struct fixture *f)
+{
+	f->options.sink = collecting_sink();
+	start(f);
+	f->sink->hold = true;
+	put_batches(f, 6);
+	loop_until(f->base, f->sink->count == 6);
+	for (size_t i = 0; i < 6; i++)
+		f->sink->options.copied(f->sink->options.context, &f->sink->with[i]->id);
+	loop_until(f->base, f->books.queue_bytes == 0);
+}
+
+/* What it had copied is read again when it is given again, whole or in parts. */
+static void
+test_what_was_copied_can_come_again(void **state)
+{
+	struct fixture *f = *state;
+
+	collect_six(f);
+	fake_answer_nth(f->sink, 0, SINK_DELIVERED);
+	f->sink->delivered.length = 0;	/* there were no bytes to keep */
+	fake_answer_nth(f->sink, 0, SINK_REFUSED);
+	while (f->sink->count > 0)
+		fake_answer_nth(f->sink, f->sink->count - 1, SINK_RETRY);
+	f->sink->poison = 13;
+	f->sink->hold = false;
+	loop_until(f->base, f->books.spooled == 0);
+	assert_int_equal(f->books.delivered, 59);
+	assert_int_equal(f->books.dropped[BOOKS_DROP_REFUSED], 1);
+	parts_read(f->read, &f->sink->delivered);
+	assert_int_equal(f->read->count, 49);
+	for (size_t i = 0; i < 49; i++)
+		assert_int_equal(f->read->sequences[i], i < 2 ? 11 + i : 12 + i);
+}
+
+/* What the batches become is known to the next life, until they are answered. */
+static void
+test_a_note_outlives_who_made_it(void **state)
+{
+	struct fixture *f = *state;
+	const struct sink_note note = { .first = 2, .last = 4, .text = "hour=07/a.parquet" };
+	char path[2 * PATH], text[SINK_NOTE_MAX];
+	enum store_result result;
+	struct store *store;
+	uint64_t first, last;
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0) {
+		collect_six(f);
+		assert_true(f->sink->options.note(f->sink->options.context, &note));
+		raise(SIGKILL);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	f->options.sink = collecting_sink();
+	start(f);
+	f->sink->hold = true;
+	/* After such a death one goes first, and more when it has gone well. */
+	loop_until(f->base, f->sink->count == 1);
+	assert_null(f->sink->with[0]->note);
+	fake_answer(f->sink, SINK_DELIVERED);
+	loop_until(f->base, f->sink->count == 2);
+	assert_int_equal(f->sink->with[0]->id.batch_sequence, 2);
+	assert_string_equal(f->sink->with[0]->note->text, note.text);
+	/* Given again, it comes with it again. */
+	fake_answer_nth(f->sink, 1, SINK_RETRY);
+	fake_answer_nth(f->sink, 0, SINK_RETRY);
+	for (uint64_t sequence = 2; sequence <= 6; sequence++) {
+		loop_until(f->base, f->sink->count > 0);
+		assert_int_equal(f->sink->with[0]->id.batch_sequence, sequence);
+		if (sequence <= 4) {
+			assert_int_equal(f->sink->with[0]->note->first, 2);
+			assert_int_equal(f->sink->with[0]->note->last, 4);
+			assert_string_equal(f->sink->with[0]->note->text, note.text);
+		} else
+			assert_null(f->sink->with[0]->note);
+		fake_answer(f->sink, SINK_DELIVERED);
+	}
+	loop_until(f->base, f->books.spooled == 0);
+	stop(f);
+	/* And then nothing is left of it. */
+	snprintf(path, sizeof(path), "%s/spool.db", f->dir);
+	store = store_open_to_read(path, &result, f->error, sizeof(f->error));
+	assert_non_null(store);
+	assert_int_equal(store_find_note(store, 3, &first, &last, text, sizeof(text)), STORE_NONE);
+	store_close(store);
+}
+
 /* --- one life after the other -------------------------------------------------------------- */
 
 static void
@@ -1118,6 +1222,8 @@ main(void)
 		test(test_nothing_overtakes_the_spool),
 		test(test_a_sink_that_comes_and_goes),
 		test(test_some_sinks_get_only_what_is_on_disk),
+		test(test_what_was_copied_can_come_again),
+		test(test_a_note_outlives_who_made_it),
 		test(test_the_next_life_goes_on),
 		test(test_one_shipper_at_a_time),
 		test(test_folders_that_cannot_be),
