@@ -142,6 +142,7 @@ setup_place_descriptors(void)
 	return close_range(COLLECTOR_FDS, ~0U, 0);
 }
 
+#if !defined(__SANITIZE_ADDRESS__)
 static int
 setup_wait_for_the_end(void *context)
 {
@@ -157,7 +158,6 @@ setup_wait_for_the_end(void *context)
 static int
 setup_shrink_table(void)
 {
-#if !defined(__SANITIZE_ADDRESS__)
 	static _Alignas(16) char stack[SETUP_STACK];
 	pid_t other = clone(setup_wait_for_the_end, stack + sizeof(stack), CLONE_VM | CLONE_FILES | SIGCHLD, NULL);
 	int result, error;
@@ -171,10 +171,19 @@ setup_shrink_table(void)
 		return -1;
 	errno = error;
 	return result;
-#else
-	return 0;
-#endif
 }
+
+/*
+ * The namespacer's heap as it was at the fork: it would be kept for this
+ * process alone as soon as the namespacer goes on.  Nothing is allocated any
+ * more from here on.
+ */
+static int
+setup_let_go(void)
+{
+	return munmap(setup.start->heap, (size_t)((char *)sbrk(0) - (char *)setup.start->heap));
+}
+#endif
 
 static int
 setup_pin(void)
@@ -236,21 +245,6 @@ setup_die_with_parent(void)
 	return -1;
 }
 
-/*
- * The namespacer's heap as it was at the fork: it would be kept for this
- * process alone as soon as the namespacer goes on.  Nothing is allocated any
- * more from here on.
- */
-static int
-setup_let_go(void)
-{
-#if !defined(__SANITIZE_ADDRESS__)
-	return munmap(setup.start->heap, (size_t)((char *)sbrk(0) - (char *)setup.start->heap));
-#else
-	return 0;
-#endif
-}
-
 static int
 setup_filter(void)
 {
@@ -268,7 +262,9 @@ static const struct {
 	{ "say which namespace it is in", setup_identify },
 	{ "join the empty namespaces", setup_join_empty },
 	{ "put its descriptors in place", setup_place_descriptors },
+#if !defined(__SANITIZE_ADDRESS__)
 	{ "make its table of descriptors smaller", setup_shrink_table },
+#endif
 	{ "pin its requests", setup_pin },
 	{ "limit itself", setup_limits },
 	{ "empty the bounding set", setup_bounding },
@@ -278,7 +274,10 @@ static const struct {
 	{ "set no_new_privs", confine_no_new_privileges },
 	{ "become undumpable", confine_undumpable },
 	{ "tie its life to the namespacer's", setup_die_with_parent },
+#if !defined(__SANITIZE_ADDRESS__)
+	/* The sanitizers' own memory is in there. */
 	{ "let go of the namespacer's memory", setup_let_go },
+#endif
 	{ "load its filter", setup_filter },
 };
 

@@ -43,7 +43,7 @@ static struct {
 	uint32_t		dumps;		/* sequence of the last dump */
 	size_t			sockets, abandoned;
 	bool			refuses;	/* the handler does */
-	char			answer[4096];
+	_Alignas(8) char	answer[4096];
 	size_t			length;
 	struct targeted_figures	figures;
 } fake;
@@ -163,7 +163,7 @@ read_all(uint64_t counted)
 static size_t
 asked(uint32_t first, bool *dump)
 {
-	char request[REQUEST_BATCH * sizeof(struct by_id)];
+	_Alignas(8) char request[REQUEST_BATCH * sizeof(struct by_id)];
 	ssize_t n = recv(fake.kernel, request, sizeof(request), MSG_DONTWAIT);
 	const struct nlmsghdr *header = (const struct nlmsghdr *)request;
 
@@ -246,7 +246,7 @@ start(void **state)
 static int
 before(void **state)
 {
-	char request[REQUEST_BATCH * sizeof(struct by_id)];
+	_Alignas(8) char request[REQUEST_BATCH * sizeof(struct by_id)];
 
 	(void)state;
 	while (recv(fake.kernel, request, sizeof(request), MSG_DONTWAIT) > 0)

@@ -43,7 +43,7 @@ static struct {
 	struct ring_producer	 producer;
 	struct ring_consumer	 consumer;
 	struct collector_start	 start;
-	char			 answer[32 * 1024];
+	_Alignas(8) char	 answer[32 * 1024];
 	size_t			 length;
 	uint64_t		 snapshots;
 	unsigned int		 bells, waits;
