@@ -214,6 +214,28 @@ def test_a_target_that_is_away(tcpdiag, world, spooler):
     spooler.shipper.stop()
 
 
+def test_a_batch_that_three_shippers_died_of(tcpdiag, world, spooler):
+    """What was just given to the sink each time goes to the rejects, and can be tried again; the others are not blamed."""
+    namespace = world.named("-l", "established:count=20")
+    spooler.ship(*AWAY)
+    spooler.name(namespace)
+    first = spooler.wait_for_batches(3)["batches"][0]
+    spooler.namespacer.stop()
+    spooler.shipper.stop()
+    for _ in range(3):
+        before = spooler.list()["batches"][0]["attempts"]
+        spooler.ship(*AWAY)
+        wait_for(lambda before=before: spooler.list()["batches"][0]["attempts"] > before, 10, "a batch with the sink")
+        spooler.kill()
+    spooler.ship(*AWAY)
+    wait_for(lambda: spooler.list()["rejects"], 10, "a batch in rejects")
+    assert spooler.list()["rejects"][0]["name"].endswith(f"-{first['batch_sequence']}.crash")
+    metrics = spooler.balanced()
+    assert metrics.get("records_dropped_total", reason="crash") == first["records"]
+    spooler.shipper.stop()
+    assert f"/{first['batch_sequence']} is dropped" in spooler.shipper.log()
+
+
 def test_memory_instead_of_a_spool(tcpdiag, world, spooler):
     """What that means is said; what goes is counted; what a death costs, the next life knows."""
     namespace = world.named("-l", "established:count=500")

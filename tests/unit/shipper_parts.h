@@ -85,6 +85,7 @@ struct fake_sink {
 	unsigned int		 flushed;
 	uint64_t		 poison;	/* refuses whatever holds the record of this sequence; 0: none */
 	bool			 hold;		/* answers when fake_answer is called */
+	bool			 copied;	/* it has said so of what it has: the bytes are gone */
 	bool			 fresh;
 };
 
@@ -101,7 +102,8 @@ fake_answer_nth(struct fake_sink *fake, size_t n, enum sink_result result)
 	batch = fake->with[n];
 	id = batch->id;
 	if (result == SINK_DELIVERED) {
-		buffer_append(&fake->delivered, batch->bytes, batch->length);
+		if (!fake->copied)
+			buffer_append(&fake->delivered, batch->bytes, batch->length);
 		fake->acknowledged++;
 		fake->fresh = false;
 	}
