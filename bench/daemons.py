@@ -64,7 +64,7 @@ class Daemons:
     def find(self, role):
         return [pid for pid, name in self.group.titles().items() if re.match(rf"(tcpdiag: |\S*/?tcpdiag-){role}\b", name)]
 
-    def wait_for_collectors(self, count, timeout=120):
+    def wait_for_collectors(self, count, timeout=300):
         wait_for(lambda: self.running() and len(self.find("collector")) >= count, timeout, f"{count} collectors")
 
     def running(self):
