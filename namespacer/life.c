@@ -128,6 +128,7 @@ life_new(struct netns *ns)
 	life->pidfd = life->control = -1;
 	life->ring_size = lives.setting.ring_size;
 	ns->life = life;
+	lives.setting.changed(life);
 	return life;
 }
 
@@ -372,6 +373,7 @@ life_log_end(struct life *life, const siginfo_t *status, bool was_setup)
 static void
 life_free(struct life *life)
 {
+	lives.setting.forgotten(life);
 	if (life->netns != NULL)
 		life->netns->life = NULL;
 	free(life);
@@ -433,6 +435,7 @@ life_kill(struct life *life, const char *why)
 	life->overdue = UINT64_MAX;
 	if (syscall(SYS_pidfd_send_signal, life->pidfd, SIGKILL, NULL, 0) == -1 && errno != ESRCH)
 		log_errno(LOG_LEVEL_ERROR, "%s: collector %d cannot be killed", life_name(life), (int)life->pid);
+	lives.setting.changed(life);
 }
 
 void
@@ -442,7 +445,7 @@ life_abandon(struct life *life, const char *why)
 	life->netns->life = NULL;
 	life->netns = NULL;
 	if (life->pidfd == -1)
-		free(life);
+		life_free(life);
 	else
 		life_kill(life, why);
 }

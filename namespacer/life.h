@@ -13,6 +13,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/queue.h>
 #include <sys/types.h>
 
 #include "common/protocol.h"
@@ -29,9 +30,14 @@ enum life_state {
 	LIFE_IDLE,		/* waits for an order */
 	LIFE_TAKING,		/* takes a snapshot */
 	LIFE_ENDING,		/* was told to end, or killed */
+	LIFE_STATES
 };
 
+TAILQ_HEAD(life_list, life);
+
 struct life {
+	TAILQ_ENTRY(life)	 turn;		/* in list: the schedule's */
+	struct life_list	*list;
 	struct netns		*netns;		/* NULL: the namespace is gone */
 	enum life_state		 state;
 	pid_t			 pid;
@@ -67,8 +73,9 @@ struct life_setting {
 	void			*heap;		/* where it begins */
 	uint64_t		 ring_size, ring_limit;
 	int			 empty_net, empty_mount, empty_ipc;
-	/* Called when a life may need something: see schedule.h. */
+	/* Called when a life is in another state and may need something, and before it is freed: see schedule.h. */
 	void			(*changed)(struct life *);
+	void			(*forgotten)(struct life *);
 	/* A snapshot has ended; its figures are in life->last. */
 	void			(*taken)(struct life *);
 };

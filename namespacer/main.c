@@ -190,6 +190,7 @@ namespacer_start_lives(const struct empty *empty)
 		.empty_mount = empty->mount,
 		.empty_ipc = empty->ipc,
 		.changed = schedule_life_changed,
+		.forgotten = schedule_life_forgotten,
 		.taken = schedule_life_taken,
 	};
 

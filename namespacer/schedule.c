@@ -17,8 +17,14 @@ enum {
 	SCHEDULE_ONCE_FAILURES = 3,	/* then a namespace is given up */
 };
 
+/*
+ * Lives are kept in a list for each state, those that wait for an order by the
+ * time at which it is due: what happens to one of a thousand is no reason to
+ * look at all of them.
+ */
 static struct {
 	struct schedule_setting	setting;
+	struct life_list	lists[LIFE_STATES];
 	struct event		*timer;
 	uint64_t		host;		/* a hash of the host's name */
 	bool			known, finished, incomplete;
@@ -44,6 +50,8 @@ schedule_init(const struct schedule_setting *setting)
 	char host[256] = "";
 
 	schedule.setting = *setting;
+	for (size_t i = 0; i < LIFE_STATES; i++)
+		TAILQ_INIT(&schedule.lists[i]);
 	gethostname(host, sizeof(host) - 1);
 	schedule.host = schedule_hash(UINT64_C(0xcbf29ce484222325), host, strlen(host));
 	schedule.timer = evtimer_new(setting->base, schedule_run, NULL);
@@ -71,9 +79,48 @@ schedule_soon(void)
 }
 
 void
+schedule_life_forgotten(struct life *life)
+{
+	if (life->list != NULL)
+		TAILQ_REMOVE(life->list, life, turn);
+	life->list = NULL;
+}
+
+/* Mostly it is the last: each comes back an interval later.  One that is new is the first. */
+static void
+schedule_insert_by_due(struct life_list *list, struct life *life)
+{
+	struct life *other = TAILQ_FIRST(list);
+
+	if (other == NULL || life->due < other->due) {
+		TAILQ_INSERT_HEAD(list, life, turn);
+		return;
+	}
+	TAILQ_FOREACH_REVERSE(other, list, life_list, turn)
+		if (other->due <= life->due)
+			break;
+	TAILQ_INSERT_AFTER(list, other, life, turn);
+}
+
+static void
+schedule_place(struct life *life)
+{
+	struct life_list *list = &schedule.lists[life->state];
+
+	if (life->list == list)
+		return;
+	schedule_life_forgotten(life);
+	if (life->state == LIFE_IDLE)
+		schedule_insert_by_due(list, life);
+	else
+		TAILQ_INSERT_TAIL(list, life, turn);
+	life->list = list;
+}
+
+void
 schedule_life_changed(struct life *life)
 {
-	(void)life;
+	schedule_place(life);
 	schedule_soon();
 }
 
@@ -140,96 +187,104 @@ schedule_wants_start(const struct life *life, uint64_t now)
 	    !(schedule.setting.once && life->last.sequence != 0);
 }
 
-static bool
-schedule_wants_order(const struct life *life, uint64_t now)
-{
-	return life->state == LIFE_IDLE && life->due <= now &&
-	    !(schedule.setting.once && life->last.sequence != 0);
-}
-
 static void
 schedule_order(struct life *life, uint64_t now)
 {
 	schedule_advance(life, now);
 	life_order(life, now + schedule.setting.deadline);
+	schedule_place(life);
 }
 
-/*
- * What is seen in one pass over all lives: with a thousand of them, and two
- * events for each snapshot, every further pass would be felt.
- */
-struct schedule_view {
-	size_t		 setups, taking;	/* they use a core now */
-	struct life	*start, *order;		/* who has waited longest for it, or NULL */
-	uint64_t	 next;			/* when something is due that no event will tell */
-};
+/* The one that has waited longest for its turn. */
+static struct life *
+schedule_choose_start(uint64_t now)
+{
+	struct life *life, *chosen = NULL;
+
+	TAILQ_FOREACH(life, &schedule.lists[LIFE_NONE], turn)
+		if (schedule_wants_start(life, now) && (chosen == NULL || life->due < chosen->due))
+			chosen = life;
+	return chosen;
+}
+
+static struct life *
+schedule_choose_order(uint64_t now)
+{
+	struct life *life;
+
+	TAILQ_FOREACH(life, &schedule.lists[LIFE_IDLE], turn) {
+		if (life->due > now)
+			return NULL;
+		if (!schedule.setting.once || life->last.sequence == 0)
+			return life;
+	}
+	return NULL;
+}
+
+/* How many use a core now; one that waits for room has given its turn back. */
+static size_t
+schedule_count(enum life_state state)
+{
+	const struct life *life;
+	size_t n = 0;
+
+	TAILQ_FOREACH(life, &schedule.lists[state], turn)
+		n += !life->waiting;
+	return n;
+}
 
 static void
-schedule_see(struct schedule_view *view, struct life *life, uint64_t now)
+schedule_start_lives(uint64_t now)
 {
-	uint64_t when = UINT64_MAX;
+	size_t setups = schedule_count(LIFE_SETUP);
+	struct life *life;
 
-	/* One that waits for room has given its turn back. */
-	view->setups += life->state == LIFE_SETUP;
-	view->taking += life->state == LIFE_TAKING && !life->waiting;
-	if (schedule_wants_start(life, now) && (view->start == NULL || life->due < view->start->due))
-		view->start = life;
-	if (schedule_wants_order(life, now) && (view->order == NULL || life->due < view->order->due))
-		view->order = life;
-	if (life->state == LIFE_IDLE && life->due > now)
-		when = life->due;
-	else if (life->state == LIFE_NONE && life->not_before > now)
-		when = life->not_before;
-	if (when < view->next)
-		view->next = when;
+	for (; setups < SCHEDULE_SETUPS && !life_paused(now) && (life = schedule_choose_start(now)) != NULL; setups++) {
+		life_start(life);
+		schedule_place(life);
+	}
 }
 
-static struct schedule_view
-schedule_look(uint64_t now)
+/* Without a shipper a snapshot would only fill its ring and stop there. */
+static void
+schedule_order_lives(uint64_t now)
 {
-	struct schedule_view view = { .next = now + SECOND };
-	struct netns *ns;
+	size_t taking = schedule_count(LIFE_TAKING);
+	struct life *life;
 
-	TAILQ_FOREACH(ns, &netns_all, all)
-		if (ns->life != NULL)
-			schedule_see(&view, ns->life, now);
-	return view;
+	for (; link_is_up() && taking < schedule.setting.parallel && (life = schedule_choose_order(now)) != NULL; taking++)
+		schedule_order(life, now);
 }
 
 static void
 schedule_kill_overdue(uint64_t now)
 {
-	struct netns *ns;
+	static const enum life_state states[] = { LIFE_SETUP, LIFE_TAKING, LIFE_ENDING };
+	struct life *life, *next;
 
-	TAILQ_FOREACH(ns, &netns_all, all) {
-		struct life *life = ns->life;
-
-		if (life == NULL || life->state == LIFE_NONE || life->state == LIFE_IDLE || life->overdue > now)
-			continue;
-		life->expected = false;		/* also when it was asked to end, and did not */
-		life_kill(life, "it did not answer in time");
-	}
+	for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++)
+		TAILQ_FOREACH_SAFE(life, &schedule.lists[states[i]], turn, next) {
+			if (life->overdue > now)
+				continue;
+			life->expected = false;		/* also when it was asked to end, and did not */
+			life_kill(life, "it did not answer in time");
+		}
 }
 
-/*
- * Starts and orders as many as may be, and returns when to look again.  Without
- * a shipper a snapshot would only fill its ring and stop there.
- */
+/* When something is due that no event will tell. */
 static uint64_t
-schedule_give_turns(uint64_t now)
+schedule_next_event(uint64_t now)
 {
-	unsigned int starts = 0;
+	uint64_t next = now + SECOND;
+	const struct life *life;
 
-	for (;;) {
-		struct schedule_view view = schedule_look(now);
-
-		if (view.start != NULL && view.setups < SCHEDULE_SETUPS && starts++ < SCHEDULE_SETUPS && !life_paused(now))
-			life_start(view.start);
-		else if (view.order != NULL && view.taking < schedule.setting.parallel && link_is_up())
-			schedule_order(view.order, now);
-		else
-			return view.next;
-	}
+	TAILQ_FOREACH(life, &schedule.lists[LIFE_NONE], turn)
+		if (life->not_before > now && life->not_before < next)
+			next = life->not_before;
+	TAILQ_FOREACH(life, &schedule.lists[LIFE_IDLE], turn)
+		if (life->due > now)
+			return life->due < next ? life->due : next;
+	return next;
 }
 
 static void
@@ -254,15 +309,16 @@ schedule_consider_finish(void)
 static void
 schedule_run(evutil_socket_t fd, short what, void *context)
 {
-	uint64_t now = clock_monotonic(), next;
+	uint64_t now = clock_monotonic();
 
 	(void)fd;
 	(void)what;
 	(void)context;
 	schedule_kill_overdue(now);
-	next = schedule_give_turns(now);
+	schedule_start_lives(now);
+	schedule_order_lives(now);
 	schedule_consider_finish();
-	schedule_at(next, now);
+	schedule_at(schedule_next_event(now), now);
 }
 
 void

@@ -30,6 +30,7 @@ int	schedule_init(const struct schedule_setting *);
 void	schedule_soon(void);
 /* Callbacks for life.h. */
 void	schedule_life_changed(struct life *);
+void	schedule_life_forgotten(struct life *);
 void	schedule_life_taken(struct life *);
 /* once: every namespace is known now; finished may be called from here on. */
 void	schedule_known(void);
