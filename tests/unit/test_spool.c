@@ -1112,6 +1112,28 @@ test_killed_at_any_moment(void **state)
 	munmap(world, sizeof(*world));
 }
 
+/* What never was in the spool is in the books as soon as its ring is free. */
+static void
+test_what_was_answered_at_once_is_in_the_books(void **state)
+{
+	struct fixture *f = *state;
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0) {
+		start(f);
+		put_batches(f, 1);
+		loop_until(f->base, f->released == 1);
+		raise(SIGKILL);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	start(f);
+	assert_int_equal(f->books.delivered, 10);
+	assert_int_equal(f->books.drained, 10);
+	assert_int_equal(f->books.in_doubt, 0);
+}
+
 /* Gives a batch to the sink, and dies of it. */
 static void
 die_of_it(struct fixture *f, bool suspect_only)
@@ -1246,6 +1268,7 @@ main(void)
 		test(test_hold),
 		test(test_the_end_comes_when_nothing_can_be_done),
 		test(test_killed_at_any_moment),
+		test(test_what_was_answered_at_once_is_in_the_books),
 		test(test_a_batch_that_kills),
 		test(test_a_batch_that_is_acquitted),
 		test(test_care_after_a_death),
