@@ -259,6 +259,7 @@ delivery_use_spool(struct delivery *d, struct spool *spool)
 	const struct spool_events events = delivery_spool_events(d);
 
 	d->spool = spool;
+	d->allowed = clock_monotonic();
 	spool_listen(spool, &events);
 	if (spool_suspects(spool)) {
 		d->careful = true;

@@ -53,6 +53,7 @@ struct delivery_options {
 	uint64_t		 backoff;	/* ns before the second try; 0: 1 s */
 	uint64_t		 queue_size;	/* bytes of closed batches in memory; 0: DELIVERY_BATCHES, and then rings wait */
 	uint64_t		 ack_hold;	/* ns that the rings keep what the sink has not acknowledged */
+	uint64_t		 replay;	/* bytes a second out of the spool at most; 0: any */
 	uint64_t		 spool_put;	/* bytes that go into the spool in one transaction */
 	bool			 once;		/* what is not taken is not taken for good */
 	bool			 refusals_retry;	/* what is refused for good is tried again all the same */

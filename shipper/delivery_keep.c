@@ -61,6 +61,7 @@ delivery_append(struct delivery *d, struct batch *batch)
 {
 	TAILQ_INSERT_TAIL(&d->queue, batch, link);
 	d->memory += batch->records.length;
+	d->closed_bytes += batch->records.length;
 	batch->state = BATCH_WAITING;
 	if (d->unreleased == NULL)
 		d->unreleased = batch;
@@ -296,6 +297,29 @@ delivery_catch_up(struct delivery *d)
 	}
 }
 
+/* Never less than twice what comes in: else the spool would not empty. */
+static bool
+delivery_may_fetch(struct delivery *d)
+{
+	uint64_t rate = d->options.replay > 2 * d->live ? d->options.replay : 2 * d->live;
+	uint64_t now = clock_monotonic(), passed = now - d->allowed;
+
+	if (d->options.replay == 0 || d->finishing)
+		return true;
+	/* In steps that are not rounded to nothing. */
+	if (passed >= MILLISECOND) {
+		passed = passed < SECOND ? passed : SECOND;
+		d->allowance += (int64_t)(passed / MICROSECOND * rate / (SECOND / MICROSECOND));
+		if (d->allowance > (int64_t)rate)
+			d->allowance = (int64_t)rate;
+		d->allowed = now;
+	}
+	if (d->allowance > 0)
+		return true;
+	delivery_keep_within(d, DELIVERY_REPLAY_TIME);
+	return false;
+}
+
 static bool
 delivery_wants_more(const struct delivery *d)
 {
@@ -312,7 +336,7 @@ delivery_fetch(struct delivery *d)
 {
 	struct batch *batch;
 
-	while (delivery_wants_more(d) && (batch = delivery_make(d)) != NULL) {
+	while (delivery_wants_more(d) && delivery_may_fetch(d) && (batch = delivery_make(d)) != NULL) {
 		if (!spool_load(d->spool, d->after, batch)) {
 			TAILQ_INSERT_HEAD(&d->unused, batch, link);
 			d->nunused++;
@@ -323,6 +347,7 @@ delivery_fetch(struct delivery *d)
 		batch->given.host = d->options.host;
 		d->after = batch->given.id.batch_sequence;
 		d->memory += batch->records.length;
+		d->allowance -= (int64_t)batch->records.length;
 		d->copies++;
 		if (d->behind != NULL)
 			TAILQ_INSERT_BEFORE(d->behind, batch, link);
@@ -536,6 +561,8 @@ delivery_ticked(evutil_socket_t fd, short what, void *context)
 	(void)fd;
 	(void)what;
 	losses_tell(&d->losses);
+	d->live = (3 * d->live + d->closed_bytes) / 4;
+	d->closed_bytes = 0;
 	if (d->spool != NULL) {
 		spool_tick(d->spool);
 		delivery_try_rejects(d);

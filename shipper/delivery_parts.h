@@ -26,6 +26,8 @@
 #define DELIVERY_GROUP_TIME	(5 * MILLISECOND)
 /* What is delivered is removed from the spool after so long at the latest. */
 #define DELIVERY_COMMIT_TIME	(200 * MILLISECOND)
+/* With a cap on what is fetched, it is looked at so often. */
+#define DELIVERY_REPLAY_TIME	(20 * MILLISECOND)
 /* A spool that failed is tried again. */
 #define DELIVERY_TROUBLE_TIME	SECOND
 
@@ -49,6 +51,11 @@ struct delivery {
 	uint64_t		 memory;	/* bytes of closed batches */
 	uint64_t		 copies;	/* batches that are in memory and in the spool */
 	uint64_t		 after;		/* what was fetched from the spool last */
+	/* the cap on what is fetched */
+	uint64_t		 closed_bytes;	/* that were closed since the last tick */
+	uint64_t		 live;		/* bytes a second that come in, on average */
+	int64_t			 allowance;	/* bytes that may be fetched; below 0: when it is not any more */
+	uint64_t		 allowed;	/* when it was filled up, monotonic */
 	struct ledger		*ledger;	/* without a spool; or NULL */
 	uint64_t		 queued;	/* records whose rings have given them back, in no spool and not answered for */
 	struct losses		 losses;

@@ -419,6 +419,7 @@ shipper_open_sink(struct shipper *s, char *error, size_t size)
 		.age = s->config.batch_age,
 		.queue_size = settings_queue(&s->settings, &s->config),
 		.ack_hold = s->config.ack_hold,
+		.replay = s->config.replay_rate,
 		.spool_put = s->config.spool_size / 4 < SHIPPER_SPOOL_PUT ? s->config.spool_size / 4 : SHIPPER_SPOOL_PUT,
 		.once = s->once,
 		.refusals_retry = s->settings.refusals_retry,

@@ -312,6 +312,28 @@ test_some_sinks_get_only_what_is_on_disk(void **state)
 	loop_until(f->base, f->books.delivered == 30);
 }
 
+/* A target that has just come back is spared; what comes in meanwhile is no reason to stop. */
+static void
+test_a_cap_on_replay(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t begun;
+
+	start(f);
+	f->sink->hold = true;
+	put_batches(f, 100);
+	loop_until(f->base, f->books.held == 0);
+	stop(f);
+	f->options.replay = 20000;	/* for 11000 bytes */
+	f->options.queue_size = 2000;
+	begun = clock_monotonic();
+	start(f);
+	put_batches(f, 5);
+	loop_until(f->base, f->books.delivered == 1050);
+	assert_true(clock_monotonic() - begun > 400 * MILLISECOND);
+	assert_arrived(f, 1, 1050);
+}
+
 /* --- sinks of objects ------------------------------------------------------------------------- */
 
 static const struct sink *
@@ -1245,6 +1267,7 @@ main(void)
 		test(test_nothing_overtakes_the_spool),
 		test(test_a_sink_that_comes_and_goes),
 		test(test_some_sinks_get_only_what_is_on_disk),
+		test(test_a_cap_on_replay),
 		test(test_what_was_copied_can_come_again),
 		test(test_a_note_outlives_who_made_it),
 		test(test_the_next_life_goes_on),
