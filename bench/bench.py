@@ -13,6 +13,7 @@ class Case:
     once: float               # about so many minutes, and for each round, on two quiet cores
     round: float
     run: typing.Callable      # of a Bench: a Result
+    apart: bool = False       # only where it is asked for: it needs more than the others
 
     def time(self, rounds, churn):
         return self.once + (churn / 60 if self.name == "churn" else self.round * rounds)
