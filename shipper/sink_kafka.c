@@ -286,6 +286,9 @@ sink_kafka_begin(struct sink_kafka *kafka, char *why, size_t size)
 	rd_kafka_set_log_queue(kafka->producer, NULL);
 	kafka->queue = rd_kafka_queue_get_main(kafka->producer);
 	rd_kafka_queue_io_event_enable(kafka->queue, kafka->wake[1], "k", 1);
+	/* Only the first event of an empty queue wakes, and one may be in it already: a token is asked for at once. */
+	if (write(kafka->wake[1], "k", 1) == -1)
+		log_debug("librdkafka: a full pipe wakes as well");
 	kafka->broken = false;
 	return 0;
 }

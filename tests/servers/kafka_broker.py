@@ -5,7 +5,8 @@
     kafka_broker.py up [VERSION]       start one in the background and say how to reach it (make kafka-up)
     kafka_broker.py down               end it, and remove its data (make kafka-down)
 
-Four listeners: plain; TLS; TLS that wants a client's certificate; SASL over TLS (PLAIN, SCRAM-SHA-256 and -512).
+Listeners: plain; TLS; TLS that wants a client's certificate; SASL over TLS (PLAIN, SCRAM-SHA-256 and -512); OAUTHBEARER over TLS, for
+tokens without a signature.
 """
 import contextlib
 import os
@@ -27,7 +28,7 @@ HERE = ROOT / "build" / "kafka"  # of `up`
 NEWEST, WITH_SCRAM = "4.4.0", "3.9.2"
 SCALA, SLF4J, COPIER = "2.13", "1.7.36", "3.8.1"
 USER, PASSWORD = "agent", "agent-secret"
-LISTENERS = ("PLAINTEXT", "SSL", "MUTUAL", "SASL_SSL", "CONTROLLER")
+LISTENERS = ("PLAINTEXT", "SSL", "MUTUAL", "SASL_SSL", "OAUTH", "CONTROLLER")
 FIRST_PORT = 19092  # of `up`
 FETCH_TRIES = 4
 START_TIME = 60     # s; two or three are usual
@@ -46,7 +47,7 @@ controller.quorum.voters=1@127.0.0.1:{CONTROLLER}
 controller.listener.names=CONTROLLER
 listeners={listeners},CONTROLLER://127.0.0.1:{CONTROLLER}
 advertised.listeners={listeners}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SSL:SSL,MUTUAL:SSL,SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SSL:SSL,MUTUAL:SSL,SASL_SSL:SASL_SSL,OAUTH:SASL_SSL,CONTROLLER:PLAINTEXT
 inter.broker.listener.name=PLAINTEXT
 log.dirs={folder}/data
 ssl.keystore.type=PEM
@@ -58,6 +59,8 @@ sasl.enabled.mechanisms=SCRAM-SHA-256,SCRAM-SHA-512,PLAIN
 listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
 listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
 listener.name.sasl_ssl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_{user}="{password}";
+listener.name.oauth.sasl.enabled.mechanisms=OAUTHBEARER
+listener.name.oauth.oauthbearer.sasl.jaas.config=org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="{user}";
 auto.create.topics.enable=false
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=1

@@ -1,6 +1,9 @@
 """Records through real Kafka brokers, read back by an independent client."""
+import base64
+import json
 import re
 import signal
+import time
 
 import pytest
 
@@ -136,6 +139,30 @@ def test_sasl_scram(tcpdiag, world, folder, old_broker, mechanism):
     assert len(sockets(records(tcpdiag, topic))) == 11
 
 
+def token(subject, seconds):
+    """A JWT without a signature: the broker looks at its times, and that it has a subject."""
+    def part(words):
+        return base64.urlsafe_b64encode(json.dumps(words).encode()).decode().rstrip("=")
+    return f"{part({'alg': 'none'})}.{part({'sub': subject, 'iat': int(time.time()) - 60, 'exp': int(time.time()) + seconds})}."
+
+
+def oauth(folder, text):
+    """The token is read again each minute, with the shipper's rights."""
+    path = secret(folder, text, "token")
+    path.chmod(0o644)
+    return ["--kafka-sasl", "OAUTHBEARER", "--kafka-sasl-password-file", path]
+
+
+def test_oauthbearer_with_a_token_from_a_file(tcpdiag, world, folder, broker):
+    """Both the sink and tcpdiag consume."""
+    namespace, topic = world.named("-l", "established:count=5"), Topic(broker)
+    words = *tls(broker), *oauth(folder, token(USER, 600))
+    tcpdiag.once("--netns", namespace.name, *topic.words("OAUTH"), *words)
+    assert len(sockets(records(tcpdiag, topic))) == 11
+    done = tcpdiag.run("consume", "--brokers", broker.address("OAUTH"), "--topic", topic.name, "--format", "jsonl", *words)
+    assert done.returncode == 0 and len(sockets(parse_jsonl(done.stdout.decode()))) == 11, done.stderr
+
+
 # --- what goes wrong ------------------------------------------------------------
 
 def complains(tcpdiag, namespace, sentence, *words):
@@ -166,6 +193,12 @@ def test_wrong_password(tcpdiag, world, folder, broker):
     namespace, topic = world.named("-l", "listen"), Topic(broker)
     complains(tcpdiag, namespace, r"kafka: .*SASL authentication error: Authentication failed",
               *topic.words("SASL_SSL"), *tls(broker), *sasl("PLAIN", secret(folder, "wrong")))
+
+
+def test_an_expired_token(tcpdiag, world, folder, broker):
+    namespace, topic = world.named("-l", "listen"), Topic(broker)
+    complains(tcpdiag, namespace, r"kafka: .*(invalid_token|SASL authentication error)", *topic.words("OAUTH"), *tls(broker),
+              *oauth(folder, token(USER, -30)))
 
 
 def test_a_broker_of_another_authority(tcpdiag, world, broker):
