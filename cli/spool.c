@@ -90,7 +90,7 @@ static int
 spool_open_store(void)
 {
 	char path[SPOOL_PATH_MAX], why[256];
-	enum store_result result;
+	enum store_result result = STORE_BAD;
 	struct stat st;
 
 	if (fstatat(spool.dir, "spool.db", &st, AT_SYMLINK_NOFOLLOW) == -1)
