@@ -1,5 +1,5 @@
 """One message of each shape that the captures hold, small first: what is truncated, mutated and fuzzed."""
-import captures
+import folders
 import pcap
 import second
 
@@ -12,7 +12,7 @@ def shape(message, socket):
 def messages():
     """Datagrams of one message each."""
     found = {}
-    for file in captures.of_kind("capture"):
+    for file in folders.of_kind("capture"):
         for _, message in pcap.sock_diag(file.path.read_bytes()):
             if message.is_socket:
                 found.setdefault(shape(message, second.Socket(message.payload)), message.whole + bytes(-len(message.whole) % 4))

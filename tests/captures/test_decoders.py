@@ -1,7 +1,7 @@
 """Our decoder and encoder against the second decoder, for every socket and every field of the record, also those that ss does not show."""
 import pytest
 
-import captures
+import folders
 import pcap
 import second
 import tcpdiag
@@ -30,16 +30,16 @@ def compare(path, sockets):
         assert not differ, f"socket {number}, cookie {socket.key[0]:x}: ours and the second decoder's: {differ}"
 
 
-@pytest.mark.parametrize("capture", captures.of_kind("capture"), ids=lambda file: file.name)
+@pytest.mark.parametrize("capture", folders.of_kind("capture"), ids=lambda file: file.name)
 def test_capture(capture):
-    compare(capture.path, captures.sockets(capture))
+    compare(capture.path, folders.sockets(capture))
 
 
 def test_parts_of_captures(tmp_path):
     """Files with one message, or one attribute, which has to be put into a message first."""
     bare = bytes([2, 1, 0, 0]) + bytes(second.size(second.MSG) - 4)
     datagrams, sockets = [], []
-    for file in captures.of_kind("message", "attribute"):
+    for file in folders.of_kind("message", "attribute"):
         data = file.path.read_bytes()
         if file.kind == "attribute":
             data = pcap.message(pcap.SOCK_DIAG_BY_FAMILY, bare + data)
@@ -53,23 +53,23 @@ def test_parts_of_captures(tmp_path):
 
 def test_files_are_known():
     """A file that is nothing of what is tested here is a mistake."""
-    wrong = [f"{file.name}: {file.kind}" for file in captures.files() if file.kind not in captures.KINDS]
+    wrong = [f"{file.name}: {file.kind}" for file in folders.files() if file.kind not in folders.KINDS]
     assert not wrong, "\n".join(wrong)
-    assert any(file.own and file.kind == "capture" for file in captures.files()), "pcaps/ holds no capture"
-    if captures.EXTRA:
-        assert any(not file.own and file.kind == "capture" for file in captures.files()), f"{captures.EXTRA} holds no capture"
+    assert any(file.own and file.kind == "capture" for file in folders.files()), "pcaps/ holds no capture"
+    if folders.EXTRA:
+        assert any(not file.own and file.kind == "capture" for file in folders.files()), f"{folders.EXTRA} holds no capture"
 
 
 def test_captures_are_whole():
     """A capture that is cut or no capture is a failure with its name, and so is a message in it that is no whole one."""
     wrong = []
-    for file in captures.of_kind("capture"):
+    for file in folders.of_kind("capture"):
         try:
             for packet in pcap.packets(file.path.read_bytes()):
                 left = len(packet.data) - sum(len(one.whole) + 3 & ~3 for one in pcap.messages(packet.data))
                 if packet.family == pcap.NETLINK_SOCK_DIAG and left > 0:
                     wrong.append(f"{file.name}: a datagram ends in {left} bytes that are no message")
-            captures.sockets(file)
+            folders.sockets(file)
         except (pcap.Unreadable, second.Malformed) as error:
             wrong.append(f"{file.name}: {error}")
     assert not wrong, "\n".join(wrong)

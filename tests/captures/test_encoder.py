@@ -8,7 +8,7 @@ import pytest
 from google.protobuf.descriptor import FieldDescriptor
 from proto import xtcp_flat_record_pb2 as pb
 
-import captures
+import folders
 import tcpdiag
 
 REENCODE = pathlib.Path(os.environ["TCPDIAG_BIN"]) / "tests" / "reencode"
@@ -72,7 +72,7 @@ def by_protobuf_c(records):
     return list(zip(frames[::2], frames[1::2], strict=True))
 
 
-@pytest.mark.parametrize("capture", captures.of_kind("capture"), ids=lambda file: file.name)
+@pytest.mark.parametrize("capture", folders.of_kind("capture"), ids=lambda file: file.name)
 def test_bytes_are_protobuf(capture):
     records = tcpdiag.encoded(capture.path)
     answers = by_protobuf_c(records)

@@ -3,7 +3,7 @@ import collections
 import pathlib
 import re
 
-import captures
+import folders
 import pcap
 import second
 
@@ -34,11 +34,11 @@ def contents(capture, names):
 
 def test_table_of_attributes():
     names, holding = enumerators(), collections.defaultdict(set)
-    for capture in captures.of_kind("capture"):
+    for capture in folders.of_kind("capture"):
         if capture.own:
             for name in contents(capture, names):
                 holding[name].add(f"{capture.path.parent.name}/{capture.path.stem}")
-    text = (captures.OWN / "README.md").read_text(encoding="utf-8")
+    text = (folders.OWN / "README.md").read_text(encoding="utf-8")
     table = re.search(r"^\| attribute \| captures \|\n\|[- |]+\n((?:\|.*\n)+)", text, re.MULTILINE)
     rows = dict(re.findall(r"^\| ([\w ]+) \| (.+) \|$", table[1], re.MULTILINE))
     assert set(rows) == set(names.values()) | set(PARTS.values()) | set(holding), "rows"
@@ -50,5 +50,5 @@ def test_table_of_attributes():
 
 
 def test_captures_are_small():
-    large = [file.name for file in captures.files() if file.own and file.path.stat().st_size > 1 << 20]
+    large = [file.name for file in folders.files() if file.own and file.path.stat().st_size > 1 << 20]
     assert not large, f"larger than 1 MiB: {', '.join(large)}"

@@ -11,12 +11,12 @@ import warnings
 
 import pytest
 
-import captures
+import comparison
+import folders
 import pcap
 import render
 import sstext
 import tcpdiag
-import witness
 
 
 class Witness(UserWarning):
@@ -35,16 +35,16 @@ def some(candidate):
 @functools.cache
 def pair(text):
     """The pair of a text, chosen by the second decoder, so that our own cannot choose what suits it."""
-    lines = captures.lines(text)
+    lines = folders.lines(text)
 
     def differences(candidate):
-        everyone = captures.sockets(candidate.capture)
+        everyone = folders.sockets(candidate.capture)
         chosen = [everyone[place].record() for place in candidate.places]
-        return len(witness.compare(chosen, lines, candidate.by_ss, partial=True)[0])
-    return captures.pair(text, differences)
+        return len(comparison.compare(chosen, lines, candidate.by_ss, partial=True)[0])
+    return folders.pair(text, differences)
 
 
-@pytest.mark.parametrize("text", captures.of_kind("text"), ids=lambda file: file.name)
+@pytest.mark.parametrize("text", folders.of_kind("text"), ids=lambda file: file.name)
 def test_text(text):
     """Every socket and every word that ss printed is ours, and every socket and word of ours is in what ss printed."""
     found = pair(text)
@@ -53,15 +53,15 @@ def test_text(text):
         warnings.warn(Witness(found.reason))
     if found.candidate is None:
         return
-    lines = captures.lines(text)
+    lines = folders.lines(text)
     chosen = some(found.candidate)
-    wrong, notes = witness.compare(chosen, lines, found.candidate.by_ss, found.partial)
+    wrong, notes = comparison.compare(chosen, lines, found.candidate.by_ss, found.partial)
     for note in sorted(notes.notes | ({found.candidate.note} - {None})):
         print(f"{text.name}: {note}")
     assert not wrong, f"{found.candidate.capture.name}: {len(wrong)} differences:\n" + "\n".join(wrong[:20])
     if text.own:
         ours = set().union(*(render.words(record) for record in chosen))
-        lacking = [option for option in witness.TOLD if option in notes.untold and ours & witness.OPTIONS[option][1]]
+        lacking = [option for option in comparison.TOLD if option in notes.untold and ours & comparison.OPTIONS[option][1]]
         assert not lacking, f"ss was not told {', '.join(sorted(lacking))}, but pcaps/README.md asks for it"
         assert not notes.unheard, f"words of ss that this test has to learn: {', '.join(sorted(notes.unheard))}"
     elif notes.unheard:
@@ -71,8 +71,8 @@ def test_text(text):
 
 def test_own_captures_have_their_texts():
     """NAME.pcap has its NAME.ss beside it, and that is the text which is compared with it."""
-    texts = {file.path: file for file in captures.of_kind("text") if file.own}
-    own = [file for file in captures.of_kind("capture") if file.own]
+    texts = {file.path: file for file in folders.of_kind("text") if file.own}
+    own = [file for file in folders.of_kind("capture") if file.own]
     assert own, "pcaps/ holds no capture"
     for capture in own:
         text = texts.pop(capture.path.with_suffix(".ss"), None)
@@ -105,7 +105,7 @@ def local_interface(line, index):
     line.interface = None
 
 
-@pytest.mark.parametrize("capture", list(captures.with_sockets()), ids=lambda file: file.name)
+@pytest.mark.parametrize("capture", list(folders.with_sockets()), ids=lambda file: file.name)
 def test_ss_reads_the_capture(capture, tmp_path):
     """The same bytes, shown by ss: nothing moves, so every word is the same to the last digit."""
     path = tmp_path / "messages"
@@ -116,7 +116,7 @@ def test_ss_reads_the_capture(capture, tmp_path):
     lines = sstext.read(re.sub(r"^(\\000)+", "", shown.stdout.decode(errors="replace")))
     ours = records(capture)
     assert len(lines) == len(ours)
-    wrong, text = [], witness.Text(lines)
+    wrong, text = [], comparison.Text(lines)
     for record, line in zip(ours, lines):
         assert (line.cookie, line.tuple) == (record["inet_diag_msg_socket_cookie"], render.endpoints(record))
         record = dict(record)
@@ -124,7 +124,7 @@ def test_ss_reads_the_capture(capture, tmp_path):
         record["inet_diag_msg_socket_interface"] = 0
         if "cgroup" in line.words:
             line.words["cgroup"] = local_cgroup(line.words["cgroup"], record["c_group"])
-        wrong += [(*difference, line.text[:100]) for difference in witness.differences(record, line, text)]
+        wrong += [(*difference, line.text[:100]) for difference in comparison.differences(record, line, text)]
     assert not wrong, f"{len(wrong)} differences:\n" + "\n".join(map(str, wrong[:20]))
     if text.unheard:
         warnings.warn(Witness(f"words of this machine's ss that are not compared: {', '.join(sorted(text.unheard))}"))
@@ -165,7 +165,7 @@ def signature(record, line, text):
     """What the witness says of a record."""
     text.cgroups.clear()
     text.interfaces.clear()
-    return witness.key(record), sorted(map(repr, witness.differences(record, line, text)))
+    return comparison.key(record), sorted(map(repr, comparison.differences(record, line, text)))
 
 
 def of_many_kinds(lines):
@@ -179,13 +179,13 @@ def of_many_kinds(lines):
 def test_witness_sees_every_field():
     """A field that is wrong in any way is seen, but for those of which ss says nothing."""
     seen, noticed, late = set(), set(), set(render.PLAIN)
-    for text in captures.of_kind("text"):
+    for text in folders.of_kind("text"):
         found = pair(text)
         if found.candidate is None:
             continue
-        everyone = captures.sockets(found.candidate.capture)
+        everyone = folders.sockets(found.candidate.capture)
         ours = {everyone[place].key: everyone[place].record() for place in found.candidate.places}
-        shown = witness.Text(captures.lines(text))
+        shown = comparison.Text(folders.lines(text))
         late &= shown.late
         for line in of_many_kinds(shown.lines):
             record = ours.get((line.cookie, line.tuple))
@@ -204,13 +204,13 @@ def test_witness_sees_every_field():
 
 def test_witness_sees_every_word():
     """A word of a text that is another or is not there is seen, and so is a socket that only one of both has."""
-    for text in captures.of_kind("text"):
+    for text in folders.of_kind("text"):
         found = pair(text)
         if found.candidate is None:
             continue
-        everyone = captures.sockets(found.candidate.capture)
+        everyone = folders.sockets(found.candidate.capture)
         ours = {everyone[place].key: everyone[place].record() for place in found.candidate.places}
-        shown = witness.Text(captures.lines(text))
+        shown = comparison.Text(folders.lines(text))
         for line in of_many_kinds(shown.lines):
             record, words = ours[line.cookie, line.tuple], dict(line.words)
             before = signature(record, line, shown)
@@ -220,6 +220,6 @@ def test_witness_sees_every_word():
                     assert signature(record, line, shown) != before, f"{text.name}: {word} {wrong}: {line.text}"
             line.words = words
         some = list(ours.values())[:4]
-        lines = [line for line in shown.lines if (line.cookie, line.tuple) in map(witness.key, some)]
-        assert any("does not show" in why for why in witness.compare(some, lines[1:], by_ss=False)[0])
-        assert any(why.startswith("missing") for why in witness.compare(some[1:], lines, by_ss=False)[0])
+        lines = [line for line in shown.lines if (line.cookie, line.tuple) in map(comparison.key, some)]
+        assert any("does not show" in why for why in comparison.compare(some, lines[1:], by_ss=False)[0])
+        assert any(why.startswith("missing") for why in comparison.compare(some[1:], lines, by_ss=False)[0])

@@ -253,3 +253,9 @@ def test_make_help_lists_every_target_for_people():
     for target in ("all", "run", "test", "check", "bench", "install", "clean", "help"):
         assert re.search(rf"^  {target} ", listed, re.MULTILINE), target
         assert re.search(rf"^{target}:", text, re.MULTILINE)
+
+
+def test_no_two_modules_of_tests_have_one_name():
+    """All folders are searched in one run: the second of a name would never be found."""
+    names = [path.name for path in (ROOT / "tests").glob("*/*.py") if path.name != "conftest.py"]
+    assert sorted(names) == sorted(set(names))
