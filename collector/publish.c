@@ -64,6 +64,7 @@ publish_bytes(void)
 static void
 publish_portion(uint64_t least)
 {
+	publish.counters->read += publish.hidden;
 	publish.counters->encoded += publish.hidden;
 	publish.hidden = 0;
 	if (!ring_publish(publish.ring) || publish.bytes - publish.rung < least)

@@ -84,6 +84,7 @@ snapshot_remember(const struct inet_diag_msg *socket)
 static void
 snapshot_drop(enum counters_drop reason, uint64_t count)
 {
+	snapshot.counters->read += count;
 	snapshot.counters->dropped[reason] += count;
 	snapshot.end.dropped += count;
 }
@@ -92,7 +93,6 @@ static bool
 snapshot_socket(void *context, struct nlmsghdr *message)
 {
 	(void)context;
-	snapshot.counters->read++;
 	if (!attributes_find(&snapshot.found, message, snapshot.counters)) {
 		snapshot_drop(COUNTERS_DROP_MALFORMED, 1);
 		return false;
@@ -131,7 +131,6 @@ static void
 snapshot_abandoned(void *context)
 {
 	(void)context;
-	snapshot.counters->read++;
 	snapshot_drop(COUNTERS_DROP_ABANDONED, 1);
 }
 
@@ -202,6 +201,7 @@ snapshot_targeted(uint64_t counted, enum counters_walk *why)
 	uint64_t start = snapshot_clock();
 	struct targeted_figures figures;
 	enum targeted_result result;
+	uint64_t withdrawn;
 
 	snapshot_begin_attempt(RECORD_WAY_TARGETED);
 	result = targeted_read(&handler, counted, snapshot.deadline, &figures);
@@ -212,7 +212,9 @@ snapshot_targeted(uint64_t counted, enum counters_walk *why)
 	if (result == TARGETED_COMPLETE)
 		return true;
 	*why = result == TARGETED_UNPROVED ? COUNTERS_WALK_UNPROVED : COUNTERS_WALK_FAILED;
-	counters->dropped[COUNTERS_DROP_UNPROVED] += publish_withdraw();
+	withdrawn = publish_withdraw();
+	counters->read += withdrawn;
+	counters->dropped[COUNTERS_DROP_UNPROVED] += withdrawn;
 	return false;
 }
 

@@ -37,7 +37,11 @@ enum counters_walk {
 };
 
 struct counters {
-	uint64_t	read;		/* socket messages from the kernel */
+	/*
+	 * Socket messages from the kernel, counted with what becomes of them:
+	 * a collector may be killed while one waits for room.
+	 */
+	uint64_t	read;
 	uint64_t	encoded;	/* records of sockets */
 	uint64_t	filtered;	/* left out by configuration */
 	uint64_t	dropped[COUNTERS_DROPS];
