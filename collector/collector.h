@@ -29,7 +29,7 @@ struct collector_start {
 	int			 doorbell;	/* to the shipper: bytes without meaning */
 	struct ring_producer	*ring;		/* mapped; no descriptor of it is kept */
 	void			*pinned;	/* a private page for the requests; the filter knows its address */
-	const struct sock_fprog	*filter;	/* not in the heap */
+	const struct sock_fprog	*filter;	/* not in the heap; or empty */
 	void			*heap;		/* where the heap begins: it is let go */
 	pid_t			 parent;
 	uid_t			 uid;
@@ -49,6 +49,16 @@ enum collector_fd {
 	COLLECTOR_FD_NETLINK, COLLECTOR_FD_SOCKSTAT, COLLECTOR_FD_SOCKSTAT6,
 	COLLECTOR_FDS
 };
+
+/* What the policy calls by name; page: the address of the pinned one. */
+#define COLLECTOR_SANDBOX_VALUES(page) {			\
+	[SANDBOX_NETLINK_FD] = COLLECTOR_FD_NETLINK,		\
+	[SANDBOX_LAST_CHANNEL_FD] = COLLECTOR_FD_DOORBELL,	\
+	[SANDBOX_SEND_FLAGS] = MSG_DONTWAIT | MSG_NOSIGNAL,	\
+	[SANDBOX_PINNED_MESSAGE] = (uintptr_t)(page),		\
+	[SANDBOX_PINNED_MESSAGES] = COLLECTOR_PINNED,		\
+	[SANDBOX_PINNED_STRIDE] = COLLECTOR_PINNED_STRIDE,	\
+}
 
 /* The child's life, from the fork to its end. */
 _Noreturn void	collector_main(const struct collector_start *);

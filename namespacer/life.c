@@ -73,19 +73,21 @@ life_map(size_t size)
 }
 
 static int
-life_compile(const uint64_t values[SANDBOX_VALUES])
+life_compile(enum sandbox_level level)
 {
+	const uint64_t values[SANDBOX_VALUES] = COLLECTOR_SANDBOX_VALUES(lives.pinned);
 	struct sock_fprog program;
 	size_t size;
 
-	if (sandbox_compile(&sandbox_collector, values, &program) == -1)
+	if (sandbox_compile(&sandbox_collector, level, values, &program) == -1)
 		return -1;
 	size = program.len * sizeof(*program.filter);
-	lives.filter.len = program.len;
-	if ((lives.filter.filter = life_map(size)) != NULL)
+	if (size > 0 && (lives.filter.filter = life_map(size)) != NULL) {
 		memcpy(lives.filter.filter, program.filter, size);
+		lives.filter.len = program.len;
+	}
 	free(program.filter);
-	return lives.filter.filter == NULL ? -1 : 0;
+	return lives.filter.len == program.len ? 0 : -1;
 }
 
 /*
@@ -95,19 +97,10 @@ life_compile(const uint64_t values[SANDBOX_VALUES])
 int
 life_init(const struct life_setting *setting)
 {
-	uint64_t values[SANDBOX_VALUES] = {
-		[SANDBOX_NETLINK_FD] = COLLECTOR_FD_NETLINK,
-		[SANDBOX_LAST_CHANNEL_FD] = COLLECTOR_FD_DOORBELL,
-		[SANDBOX_SEND_FLAGS] = MSG_DONTWAIT | MSG_NOSIGNAL,
-		[SANDBOX_PINNED_MESSAGES] = COLLECTOR_PINNED,
-		[SANDBOX_PINNED_STRIDE] = COLLECTOR_PINNED_STRIDE,
-	};
-
 	lives.setting = *setting;
 	if ((lives.pinned = life_map((size_t)sysconf(_SC_PAGESIZE))) == NULL)
 		return -1;
-	values[SANDBOX_PINNED_MESSAGE] = (uintptr_t)lives.pinned;
-	return life_compile(values);
+	return life_compile(setting->sandbox);
 }
 
 const struct life_counts *
@@ -361,10 +354,11 @@ life_log_end(struct life *life, const siginfo_t *status, bool was_setup)
 		snprintf(code, sizeof(code), "exit code %d", status->si_status);
 	else
 		snprintf(code, sizeof(code), "killed by signal %d (%s)", status->si_status, strsignal(status->si_status));
-	if (life->why[0] == '\0' && (status->si_status == SIGSYS || status->si_status == EXIT_CODE_SANDBOX))
-		snprintf(life->why, sizeof(life->why), "refused system call, call unknown");
-	if (status->si_code == CLD_EXITED && status->si_status == EXIT_CODE_SANDBOX)
+	if (status->si_status == (status->si_code == CLD_EXITED ? (int)EXIT_CODE_SANDBOX : SIGSYS)) {
 		lives.counts.trapped++;
+		if (life->why[0] == '\0')
+			snprintf(life->why, sizeof(life->why), "refused system call, call unknown");
+	}
 	lives.counts.crashed++;
 	log_limited(LOG_LEVEL_WARNING, "%s: collector %d ended%s, %s%s%s", life_name(life), (int)life->pid,
 	    was_setup ? " before it was ready" : "", code, life->why[0] != '\0' ? ": " : "", life->why);

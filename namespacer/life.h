@@ -20,6 +20,7 @@
 #include "common/record.h"
 #include "namespacer/handover.h"
 #include "namespacer/netns.h"
+#include "seccomp/sandbox.h"
 
 struct event;
 struct event_base;
@@ -71,6 +72,7 @@ struct life_setting {
 	uint64_t		 attributes;
 	enum record_way		 way;
 	void			*heap;		/* where it begins */
+	enum sandbox_level	 sandbox;	/* of the collectors' filter */
 	uint64_t		 ring_size, ring_limit;
 	int			 empty_net, empty_mount, empty_ipc;
 	/* Called when a life is in another state and may need something, and before it is freed: see schedule.h. */

@@ -183,6 +183,7 @@ namespacer_start_lives(const struct empty *empty)
 		.attributes = namespacer.settings.attributes,
 		.way = namespacer.settings.way,
 		.heap = namespacer.heap,
+		.sandbox = namespacer.settings.collector_sandbox,
 		.ring_size = ring_size_for(namespacer.config.ring_size),
 		/* Rounded down to a size that a ring may have. */
 		.ring_limit = namespacer.once ? 0 : ring_size_for(namespacer.config.ring_limit / 2 + 1),
@@ -253,6 +254,20 @@ namespacer_start_events(void)
 	}
 }
 
+/* Collectors have its own filter as well, beneath theirs. */
+static void
+namespacer_say_levels(void)
+{
+	enum sandbox_level own = namespacer.settings.sandbox, collectors = namespacer.settings.collector_sandbox;
+
+	log_info("seccomp: namespacer %s, collectors %s", sandbox_level_name(own), sandbox_level_name(collectors));
+	if (own < SANDBOX_ROBUST)
+		log_warning("sandbox = %s: the namespacer may make any system call", sandbox_level_name(own));
+	if (collectors < SANDBOX_ROBUST)
+		log_warning("collector-sandbox = %s: collectors may make any system call that the namespacer may",
+		    sandbox_level_name(collectors));
+}
+
 /* The only moment at which it may still mount, compile and open at will. */
 static void
 namespacer_confine(struct empty *empty)
@@ -267,8 +282,9 @@ namespacer_confine(struct empty *empty)
 	discovery_ignore_self();
 	namespacer_start_lives(empty);
 	privilege_drop();
-	if (sandbox_enter(&sandbox_namespacer) == -1)
+	if (sandbox_enter(&sandbox_namespacer, namespacer.settings.sandbox) == -1)
 		fatal_errno(EXIT_CODE_SYSTEM, "the filter cannot be loaded");
+	namespacer_say_levels();
 }
 
 static void

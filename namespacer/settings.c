@@ -44,6 +44,14 @@ namespacer_settings_resolve(struct namespacer_settings *settings, const struct c
 		snprintf(error, size, "'%s' is neither net-admin nor none", config->collector_capability);
 		return "collector-capability";
 	}
+	if (!sandbox_level(&sandbox_namespacer, config->sandbox, &settings->sandbox)) {
+		snprintf(error, size, "'%s' is neither robust, log nor off", config->sandbox);
+		return "sandbox";
+	}
+	if (!sandbox_level(&sandbox_collector, config->collector_sandbox, &settings->collector_sandbox)) {
+		snprintf(error, size, "'%s' is neither strict, robust, log nor off", config->collector_sandbox);
+		return "collector-sandbox";
+	}
 	if (config->netns_folder.count > DISCOVERY_FOLDERS - 2) {
 		snprintf(error, size, "more than %d folders", DISCOVERY_FOLDERS - 2);
 		return "netns-folder";

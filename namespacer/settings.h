@@ -8,11 +8,13 @@
 
 #include "common/config.h"
 #include "common/record.h"
+#include "seccomp/sandbox.h"
 
 struct namespacer_settings {
 	uint32_t	states;		/* 1 << TCP state: what is asked for */
 	uint64_t	attributes;	/* bits of enum record_source: what is read of each */
 	bool		net_admin;	/* collectors keep CAP_NET_ADMIN */
+	enum sandbox_level sandbox, collector_sandbox;	/* of its own filter, and of theirs */
 	enum record_way	way;		/* how they read; unspecified: the cheapest that is complete */
 };
 

@@ -3,20 +3,30 @@
  * file a process; libseccomp compiles a policy into a program, which can be
  * loaded after a fork without the library.
  *
- * A refused call has one of two ends:
- *	unknown		ENOSYS: libraries try new calls and fall back
- *	never, or	SIGSYS: the process says which call it was and ends with
- *	wrong argument	EXIT_CODE_SANDBOX (sandbox_trapped)
+ * A call is of one of these classes, and what becomes of it depends on the level:
+ *				strict	robust	log
+ *	allowed			goes on	goes on	goes on
+ *	in no policy		ENOSYS	goes on	logged if there is a strict level
+ *	never			ends	ends	logged
+ *	wrong argument		ends	ends	logged
+ *	of another ABI		ends	ends	logged
+ * ENOSYS: libraries try new calls and fall back.  Ends: SIGSYS; the process
+ * says which call it was and ends with EXIT_CODE_SANDBOX (sandbox_trapped_fn).
+ * Logged: by the kernel, SECCOMP_RET_LOG, and it goes on.
  */
 #ifndef SECCOMP_SANDBOX_H
 #define SECCOMP_SANDBOX_H
 
 #include <linux/filter.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 struct sandbox_policy;
 
+enum sandbox_level { SANDBOX_OFF, SANDBOX_LOG, SANDBOX_ROBUST, SANDBOX_STRICT, SANDBOX_LEVELS };
+
+/* The first has a strict level; the others are robust at most. */
 extern const struct sandbox_policy sandbox_collector;
 extern const struct sandbox_policy sandbox_namespacer;
 extern const struct sandbox_policy sandbox_shipper;
@@ -32,14 +42,31 @@ enum sandbox_value {
 	SANDBOX_VALUES
 };
 
+/* False for a word that is no level, or none of this policy's. */
+bool	sandbox_level(const struct sandbox_policy *, const char *word, enum sandbox_level *);
+const char *sandbox_level_name(enum sandbox_level);
 /*
  * Compiles a policy; values is NULL for one that names none.
- * program->filter is the caller's, freed with free(3).
- * Returns 0, or -1 with errno.
+ * program->filter is the caller's, freed with free(3); SANDBOX_OFF makes an
+ * empty one.  Returns 0, or -1 with errno.
  */
-int	sandbox_compile(const struct sandbox_policy *, const uint64_t values[SANDBOX_VALUES], struct sock_fprog *program);
+int	sandbox_compile(const struct sandbox_policy *, enum sandbox_level, const uint64_t values[SANDBOX_VALUES],
+	    struct sock_fprog *program);
+/* The same for another machine, AUDIT_ARCH_*. */
+int	sandbox_compile_for(const struct sandbox_policy *, enum sandbox_level, const uint64_t values[SANDBOX_VALUES],
+	    uint32_t architecture, struct sock_fprog *program);
 /*
- * Loads a program for this thread and all it makes; needs no_new_privs.
+ * For an auditor, who has a program from PTRACE_SECCOMP_GET_FILTER and does not
+ * know where the other process has its pinned messages: finds the
+ * SANDBOX_PINNED_MESSAGE with which the policy compiles to exactly this program,
+ * and sets it.  All other values must be given.  A policy without values is
+ * compared as it is.  Returns 0; 1 if it is another program; or -1 with errno.
+ */
+int	sandbox_recover(const struct sandbox_policy *, enum sandbox_level, uint64_t values[SANDBOX_VALUES],
+	    const struct sock_filter *program, size_t length);
+/*
+ * Loads a program for this thread and all it makes; needs no_new_privs.  Of an
+ * empty one only the handler is set: filters of a parent or a unit stay.
  * trapped is called (in a signal handler) with the refused call's number and
  * AUDIT_ARCH_*, before the process ends; NULL writes a line to stderr.
  * Returns 0, or -1 with errno.
@@ -47,7 +74,7 @@ int	sandbox_compile(const struct sandbox_policy *, const uint64_t values[SANDBOX
 typedef void (*sandbox_trapped_fn)(int number, unsigned int architecture);
 int	sandbox_load(const struct sock_fprog *program, sandbox_trapped_fn trapped);
 /* Both, for a process that confines itself. */
-int	sandbox_enter(const struct sandbox_policy *);
+int	sandbox_enter(const struct sandbox_policy *, enum sandbox_level);
 /* A call's name for a log line: "openat", or "call 999" in buffer. */
 const char *sandbox_call_name(int number, unsigned int architecture, char *buffer, size_t size);
 

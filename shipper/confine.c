@@ -5,7 +5,6 @@
 
 #include "common/exit.h"
 #include "common/log.h"
-#include "seccomp/sandbox.h"
 #include "shipper/confine.h"
 
 static int
@@ -29,7 +28,7 @@ shipper_confine_root(uid_t uid, gid_t gid)
 }
 
 int
-shipper_confine(uid_t uid, gid_t gid)
+shipper_confine(uid_t uid, gid_t gid, enum sandbox_level level)
 {
 	int code = 0;
 
@@ -46,7 +45,10 @@ shipper_confine(uid_t uid, gid_t gid)
 		return shipper_confine_failed("set no_new_privs", "");
 	if (confine_undumpable() == -1)
 		return shipper_confine_failed("become undumpable", "");
-	if (sandbox_enter(&sandbox_shipper) == -1)
+	if (sandbox_enter(&sandbox_shipper, level) == -1)
 		return shipper_confine_failed("load the seccomp filter", " (the kernel needs CONFIG_SECCOMP_FILTER)");
+	log_info("seccomp: shipper %s", sandbox_level_name(level));
+	if (level < SANDBOX_ROBUST)
+		log_warning("sandbox = %s: the shipper may make any system call", sandbox_level_name(level));
 	return 0;
 }

@@ -4,11 +4,13 @@
 
 #include <sys/types.h>
 
+#include "seccomp/sandbox.h"
+
 /*
  * Started as root, it becomes uid and gid; in any case it ends up with no
  * capability, no way to one, and its seccomp filter.  Returns 0, or the exit
  * code; the message is written.
  */
-int	shipper_confine(uid_t uid, gid_t gid);
+int	shipper_confine(uid_t uid, gid_t gid, enum sandbox_level);
 
 #endif

@@ -231,6 +231,10 @@ settings_resolve(struct settings *settings, const struct config *config, char *e
 		return key;
 	if (settings_metrics(&settings->metrics, config, error, size) == -1)
 		return "metrics";
+	if (!sandbox_level(&sandbox_shipper, config->sandbox, &settings->sandbox)) {
+		snprintf(error, size, "'%s' is neither robust, log nor off", config->sandbox);
+		return "sandbox";
+	}
 	return settings_check_strings(config, error, size);
 }
 

@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 #include "common/config.h"
+#include "seccomp/sandbox.h"
 #include "shipper/format.h"
 #include "shipper/http.h"
 #include "shipper/sink.h"
@@ -20,6 +21,7 @@ struct settings {
 	struct http_address	 metrics;
 	char			 spool[SETTINGS_PATH_MAX];	/* a folder, or "" */
 	bool			 refusals_retry;
+	enum sandbox_level	 sandbox;
 };
 
 /*

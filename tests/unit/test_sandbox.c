@@ -39,34 +39,36 @@ enum { SANITIZED = 0 };
 static _Alignas(4096) char page[4096];
 #define PINNED(i)	((unsigned long)page + (unsigned long)(i) * COLLECTOR_PINNED_STRIDE)
 
+/* A collector may not even write a line. */
+static void
+silently(int number, unsigned int architecture)
+{
+	(void)number;
+	(void)architecture;
+}
+
 static int
 enter_collector(void)
 {
-	const uint64_t values[SANDBOX_VALUES] = {
-		[SANDBOX_NETLINK_FD] = COLLECTOR_FD_NETLINK,
-		[SANDBOX_LAST_CHANNEL_FD] = COLLECTOR_FD_DOORBELL,
-		[SANDBOX_SEND_FLAGS] = SEND_FLAGS,
-		[SANDBOX_PINNED_MESSAGE] = PINNED(0),
-		[SANDBOX_PINNED_MESSAGES] = COLLECTOR_PINNED,
-		[SANDBOX_PINNED_STRIDE] = COLLECTOR_PINNED_STRIDE,
-	};
+	const uint64_t values[SANDBOX_VALUES] = COLLECTOR_SANDBOX_VALUES(page);
 	struct sock_fprog program;
 
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == -1 || sandbox_compile(&sandbox_collector, values, &program) == -1)
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == -1 ||
+	    sandbox_compile(&sandbox_collector, SANDBOX_STRICT, values, &program) == -1)
 		return -1;
-	return sandbox_load(&program, NULL);
+	return sandbox_load(&program, silently);
 }
 
 static int
 enter_shipper(void)
 {
-	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == -1 ? -1 : sandbox_enter(&sandbox_shipper);
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == -1 ? -1 : sandbox_enter(&sandbox_shipper, SANDBOX_ROBUST);
 }
 
 static int
 enter_namespacer(void)
 {
-	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == -1 ? -1 : sandbox_enter(&sandbox_namespacer);
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == -1 ? -1 : sandbox_enter(&sandbox_namespacer, SANDBOX_ROBUST);
 }
 
 /* How a call ends under a filter: ALLOWED, ABSENT or EXIT_CODE_SANDBOX. */
@@ -152,7 +154,7 @@ test_collector(void **state)
 		{ SYS_recvfrom, { 0, 0, 0, MSG_DONTWAIT, 0, 0 }, ALLOWED, false },
 		/* what nobody listed does not exist */
 		{ SYS_getcwd, { 0 }, ABSENT, false },
-		{ SYS_write, { 0, 0, 0 }, ABSENT, true },
+		{ SYS_write, { COLLECTOR_FD_NETLINK, 0, 0 }, EXIT_CODE_SANDBOX, true },
 		{ 999, { 0 }, ABSENT, false },
 		/* what it must never do */
 		{ SYS_execve, { 0 }, EXIT_CODE_SANDBOX, false },
@@ -210,6 +212,47 @@ test_daemons(void **state)
 	check_verdicts(enter_namespacer, namespacer, 1);
 }
 
+/* What an auditor finds out of a program of which it does not know the addresses. */
+static void
+test_recover(void **state)
+{
+	static const uint64_t pages[] = { 0x7f1234567000, 0x7f0000000000, 0x1000, 0xffff80001000, 0x555555554000 };
+
+	(void)state;
+	for (size_t i = 0; i < 2 * sizeof(pages) / sizeof(pages[0]); i++) {
+		uint64_t page_at = pages[i / 2];
+		const uint64_t values[SANDBOX_VALUES] = COLLECTOR_SANDBOX_VALUES(page_at);
+		enum sandbox_level level = i % 2 == 0 ? SANDBOX_STRICT : SANDBOX_ROBUST;
+		uint64_t found[SANDBOX_VALUES] = COLLECTOR_SANDBOX_VALUES(0);
+		struct sock_fprog program;
+
+		assert_int_equal(sandbox_compile(&sandbox_collector, level, values, &program), 0);
+		assert_int_equal(sandbox_recover(&sandbox_collector, level, found, program.filter, program.len), 0);
+		assert_true(found[SANDBOX_PINNED_MESSAGE] == page_at);
+		assert_int_equal(sandbox_recover(&sandbox_collector, level, found, program.filter, program.len - 1), 1);
+		program.filter[program.len / 2].k ^= 1;
+		assert_int_equal(sandbox_recover(&sandbox_collector, level, found, program.filter, program.len), 1);
+		assert_int_equal(sandbox_recover(&sandbox_shipper, SANDBOX_ROBUST, found, program.filter, program.len), 1);
+		free(program.filter);
+	}
+}
+
+static void
+test_levels(void **state)
+{
+	struct sock_fprog program;
+	enum sandbox_level level;
+
+	(void)state;
+	assert_true(sandbox_level(&sandbox_collector, "strict", &level) && level == SANDBOX_STRICT);
+	assert_true(sandbox_level(&sandbox_shipper, "log", &level) && level == SANDBOX_LOG);
+	assert_false(sandbox_level(&sandbox_shipper, "strict", &level));
+	assert_false(sandbox_level(&sandbox_collector, "", &level));
+	assert_int_equal(sandbox_compile(&sandbox_shipper, SANDBOX_OFF, NULL, &program), 0);
+	assert_int_equal(program.len, 0);
+	assert_int_equal(sandbox_load(&program, NULL), 0);
+}
+
 static void
 test_names(void **state)
 {
@@ -232,6 +275,8 @@ main(void)
 		cmocka_unit_test(test_collector),
 		cmocka_unit_test(test_every_pinned_message),
 		cmocka_unit_test(test_daemons),
+		cmocka_unit_test(test_recover),
+		cmocka_unit_test(test_levels),
 		cmocka_unit_test(test_names),
 	};
 
