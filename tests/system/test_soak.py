@@ -1,4 +1,4 @@
-"""A minute of what `make soak` does for as long as one likes."""
+"""A little of what `make soak` does for as long as one likes."""
 import sys
 
 import pytest
@@ -7,6 +7,7 @@ from harness import ROOT
 
 sys.path.append(str(ROOT / "tests" / "soak"))
 import kafka  # noqa: E402  (its folder is known only now)
+import kafka_outage  # noqa: E402
 
 
 @pytest.mark.timeout(300)
@@ -14,3 +15,11 @@ def test_kafka_loses_nothing_whatever_is_killed(clean, folder):
     """Broker, collector, shipper, namespacer killed in turn: each record is in the topic, and the books balance."""
     done = kafka.soak(20, folder).done
     assert len(done) == 6 and all(done.values())
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("scene, load", [("outage", "1x2000"), ("full-spool", "20x50")])
+def test_a_kafka_that_stops(clean, folder, scene, load):
+    """No collector gives up, the spool drains, and what is missing in the topic is what is told."""
+    done = kafka_outage.outage(scene, load, 6, 1, folder)
+    assert (done.missing > 0) == (scene == "full-spool")

@@ -39,20 +39,21 @@ class Topic:
         return ["--sink", "kafka", "--kafka-brokers", self.broker.address(listener), "--kafka-topic", self.name]
 
     def messages(self):
+        return list(self.each())
+
+    def each(self):
         """All that are in it now, in the order of each partition."""
         consumer = Consumer({"bootstrap.servers": self.broker.address(), "group.id": harness.unique("group"),
                              "enable.auto.commit": False, "enable.partition.eof": False})
         try:
-            found = []
             for partition in range(self.partitions):
                 first, after = consumer.get_watermark_offsets(TopicPartition(self.name, partition), timeout=30)
                 consumer.assign([TopicPartition(self.name, partition, first)])
                 while first < after:
                     message = consumer.poll(30)
                     assert message is not None and message.error() is None, message and message.error()
-                    found.append(message)
+                    yield message
                     first = message.offset() + 1
-            return found
         finally:
             consumer.close()
 
