@@ -29,9 +29,16 @@ struct known {
 	 * that nothing would tell of the next one.
 	 */
 	bool			half_open;
+	/*
+	 * A listener did not answer by its id, though the next walk found it: a
+	 * BPF program may choose another.  Stays true.
+	 */
+	bool			deaf;
+	uint64_t		missed;		/* cookie of the last listener that did not answer */
 	size_t			count, nlisteners;
-	uint64_t		listeners[KNOWN_LISTENERS];	/* cookies */
-	struct inet_diag_sockid	ids[KNOWN_SOCKETS];	/* all others; IPv4 as v4-mapped */
+	/* Cookies, for a dump of listeners: where ids do not find them.  Else they are in ids. */
+	uint64_t		listeners[KNOWN_LISTENERS];
+	struct inet_diag_sockid	ids[KNOWN_SOCKETS];	/* IPv4 as v4-mapped */
 };
 
 extern struct known	known;
@@ -43,6 +50,8 @@ extern struct known	known;
 void		known_begin(bool learns);
 void		known_add(const struct inet_diag_msg *);
 void		known_end(bool complete);
+/* A socket did not answer by id. */
+void		known_missed(const struct inet_diag_sockid *);
 /* How many sockets are known. */
 uint64_t	known_total(void);
 /* A socket's cookie. */

@@ -151,15 +151,16 @@ targeted_read_listeners(uint64_t deadline)
 	return targeted_keep_listeners() ? TARGETED_COMPLETE : TARGETED_UNPROVED;
 }
 
-/* --- all others -------------------------------------------------------- */
+/* --- by id ----------------------------------------------------------- */
 
 static enum targeted_result
-targeted_error(const struct nlmsghdr *answer)
+targeted_error(const struct nlmsghdr *answer, const struct inet_diag_sockid *id)
 {
 	const int *error = mnl_nlmsg_get_payload(answer);
 
 	if (mnl_nlmsg_get_payload_len(answer) < sizeof(*error) || (*error != -ENOENT && *error != -ESTALE))
 		return TARGETED_FAILED;
+	known_missed(id);
 	return targeted_miss() ? TARGETED_COMPLETE : TARGETED_UNPROVED;
 }
 
@@ -173,7 +174,7 @@ targeted_answer(struct nlmsghdr *answer, size_t length, const struct inet_diag_s
 	if (length > TARGETED_ANSWER || !walk_message_whole(answer, (int)length) || answer->nlmsg_seq != 0)
 		return TARGETED_FAILED;
 	if (answer->nlmsg_type == NLMSG_ERROR)
-		return targeted_error(answer);
+		return targeted_error(answer, id);
 	if (answer->nlmsg_type != SOCK_DIAG_BY_FAMILY || mnl_nlmsg_get_payload_len(answer) < sizeof(*socket) ||
 	    known_cookie(&socket->id) != known_cookie(id))
 		return TARGETED_FAILED;
@@ -222,7 +223,7 @@ targeted_read_batch(size_t first, size_t count, size_t *kept)
 }
 
 static enum targeted_result
-targeted_read_others(void)
+targeted_read_ids(void)
 {
 	enum targeted_result result = TARGETED_COMPLETE;
 	size_t kept = 0, next = 0;
@@ -257,7 +258,7 @@ targeted_read(const struct walk_handler *handler, uint64_t counted, uint64_t dea
 	targeted_place_buffers();
 	result = targeted_read_listeners(deadline);
 	if (result == TARGETED_COMPLETE)
-		result = targeted_read_others();
+		result = targeted_read_ids();
 	if (result == TARGETED_COMPLETE && figures->answered != counted)
 		result = TARGETED_UNPROVED;
 	if (result == TARGETED_COMPLETE)

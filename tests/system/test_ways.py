@@ -173,6 +173,37 @@ def test_either_way_tells_what_ss_tells(tcpdiag, world, folder, forced):
     witness.compare(found, before, after)
 
 
+def listening(family, address, only=False, device=None):
+    made = socket.socket(family, socket.SOCK_STREAM)
+    if family == socket.AF_INET6:
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
+    if device:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device)
+    made.bind((address, 0))
+    made.listen(3)
+    return made
+
+
+def test_each_kind_of_listener_is_found_by_its_id(tcpdiag, world, folder):
+    """None shares its port, so that no dump of listeners is needed: whoever did not answer would have to be found by a walk."""
+    namespace = world.named("-l", "established:count=3")
+    kinds = [(socket.AF_INET, "0.0.0.0"), (socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::"), (socket.AF_INET6, "::1"),
+             (socket.AF_INET6, "::", True), (socket.AF_INET6, "::ffff:127.0.0.1"), (socket.AF_INET6, "::ffff:0.0.0.0"),
+             (socket.AF_INET, "0.0.0.0", False, b"lo"), (socket.AF_INET6, "::", False, b"lo")]
+    listeners = inside(namespace, lambda: [listening(*kind) for kind in kinds])
+    try:
+        watch = Watch(tcpdiag, folder, namespace, "--snapshot-way", "targeted")
+        watch.settle("targeted")
+        before = witness.settled(namespace.file)
+        for _ in range(2):
+            end, found = watch.next(time.time_ns())
+            assert way(end) == ("targeted", 1) and len(found) == len(before)
+        witness.compare(found, before, witness.read(namespace.file))
+    finally:
+        for made in listeners:
+            made.close()
+
+
 def test_the_cheapest_way_is_found(tcpdiag, world, folder):
     """The first snapshot has to walk; then a few sockets are read without it, and nothing at all where there is none.
 

@@ -153,6 +153,14 @@ know(uint32_t count, uint32_t listeners)
 	known_end(true);
 }
 
+/* Ids have been seen not to find the listeners. */
+static void
+know_by_dump(uint32_t count, uint32_t listeners)
+{
+	known.deaf = true;
+	know(count, listeners);
+}
+
 static enum targeted_result
 read_all(uint64_t counted)
 {
@@ -253,6 +261,8 @@ before(void **state)
 		;
 	fake.sockets = fake.abandoned = fake.length = 0;
 	fake.refuses = false;
+	known.deaf = false;
+	known.missed = 0;
 	return 0;
 }
 
@@ -302,7 +312,7 @@ test_listeners_are_dumped(void **state)
 	bool dump;
 
 	(void)state;
-	know(2, 2);
+	know_by_dump(2, 2);
 	answer_listeners(cookies, 2);
 	answer_socket(1, TCP_ESTABLISHED);
 	answer_socket(2, TCP_TIME_WAIT);
@@ -317,6 +327,78 @@ test_listeners_are_dumped(void **state)
 	assert_int_equal(asked(1, &dump), 1);
 	assert_int_equal(asked(2, &dump), 1);
 	assert_int_equal(asked(0, &dump), 0);
+}
+
+/* A listener has a port of its own here, and is asked for as all others are. */
+static void
+test_listeners_are_asked_for_by_id(void **state)
+{
+	static const size_t sizes[] = { 4, 1 };
+
+	(void)state;
+	know(3, 2);
+	assert_int_equal(known.nlisteners, 0);
+	for (uint32_t cookie = 1; cookie <= 5; cookie++)
+		answer_socket(cookie, cookie <= 3 ? TCP_ESTABLISHED : TCP_LISTEN);
+	assert_int_equal(read_all(5), TARGETED_COMPLETE);
+	assert_int_equal(fake.figures.answered, 5);
+	assert_asked(sizes, 2);
+}
+
+/* Two on a port: by id always the same one would answer. */
+static void
+test_listeners_that_share_a_port_are_dumped(void **state)
+{
+	static const uint32_t cookies[] = { 2, 4 };
+	struct inet_diag_msg one = socket_of(1, TCP_ESTABLISHED), socket = socket_of(2, TCP_LISTEN);
+
+	(void)state;
+	known_begin(true);
+	known_add(&one);
+	known_add(&socket);
+	one.id.idiag_cookie[0] = 3;
+	known_add(&one);
+	socket.id.idiag_cookie[0] = 4;
+	known_add(&socket);
+	known_end(true);
+	assert_int_equal(known.nlisteners, 2);
+	assert_int_equal(known.count, 2);
+	assert_int_equal(known.ids[0].idiag_cookie[0], 1);
+	assert_int_equal(known.ids[1].idiag_cookie[0], 3);
+	answer_listeners(cookies, 2);
+	answer_socket(1, TCP_ESTABLISHED);
+	answer_socket(3, TCP_ESTABLISHED);
+	assert_int_equal(read_all(4), TARGETED_COMPLETE);
+	/* The next walk finds them apart, and they are asked for by id again. */
+	know(2, 2);
+	assert_int_equal(known.nlisteners, 0);
+}
+
+/* A listener whose id finds nobody is found by the walk that follows, and by a dump from then on. */
+static void
+test_a_listener_that_does_not_answer_by_id(void **state)
+{
+	struct inet_diag_msg listener = socket_of(2, TCP_LISTEN);
+
+	(void)state;
+	listener.id.idiag_dport = 0;
+	for (int time = 0; time < 2; time++) {
+		know(1, 0);
+		known_begin(true);
+		known_add(&listener);
+		known_end(true);
+		assert_int_equal(known.nlisteners, time);
+		if (time == 0) {
+			answer_error(-ENOENT);
+			assert_failed(read_all(1), TARGETED_UNPROVED);
+		}
+	}
+	answer_listeners((const uint32_t[]){ 2 }, 1);
+	assert_int_equal(read_all(1), TARGETED_COMPLETE);
+	/* One that has really gone changes nothing: no walk meets it again. */
+	known.deaf = false;
+	know(0, 1);
+	assert_int_equal(known.nlisteners, 0);
 }
 
 /* --- what is a proof ----------------------------------------------------- */
@@ -387,7 +469,7 @@ test_a_new_listener_is_told_but_proves_nothing(void **state)
 	static const uint32_t cookies[] = { 2, 9 };
 
 	(void)state;
-	know(1, 1);
+	know_by_dump(1, 1);
 	answer_listeners(cookies, 2);
 	answer_socket(1, TCP_ESTABLISHED);
 	assert_int_equal(read_all(2), TARGETED_COMPLETE);
@@ -410,7 +492,7 @@ static void
 test_listeners_that_come_and_go_in_any_order(void **state)
 {
 	(void)state;
-	know(0, 5);
+	know_by_dump(0, 5);
 	answer_listeners((const uint32_t[]){ 4, 2, 1, 5 }, 4);
 	assert_int_equal(read_all(4), TARGETED_COMPLETE);
 	assert_int_equal(fake.figures.answered, 4);
@@ -510,7 +592,7 @@ static void
 test_a_dump_of_listeners_that_fails(void **state)
 {
 	(void)state;
-	know(1, 1);
+	know_by_dump(1, 1);
 	fake.dumps++;
 	add(NLMSG_DONE, fake.dumps, &(int){ -ENOMEM }, sizeof(int));
 	answer();
@@ -566,6 +648,9 @@ main(void)
 		cmocka_unit_test_setup(test_all_are_asked_for_in_batches, before),
 		cmocka_unit_test_setup(test_an_ipv6_address_stays_as_it_is, before),
 		cmocka_unit_test_setup(test_listeners_are_dumped, before),
+		cmocka_unit_test_setup(test_listeners_are_asked_for_by_id, before),
+		cmocka_unit_test_setup(test_listeners_that_share_a_port_are_dumped, before),
+		cmocka_unit_test_setup(test_a_listener_that_does_not_answer_by_id, before),
 		cmocka_unit_test_setup(test_the_dead_leave_the_table, before),
 		cmocka_unit_test_setup(test_one_that_is_unknown_stands_for_a_dead_one, before),
 		cmocka_unit_test_setup(test_more_than_are_known, before),
