@@ -25,6 +25,9 @@ class Result:
     bounds: list = dataclasses.field(default_factory=list)
 
 
+RING = 64 * 1024  # bytes of a collector's first ring
+
+
 @dataclasses.dataclass
 class Bench:
     groups: object            # the folder of control groups
@@ -48,7 +51,8 @@ class Bench:
     def measure(self, row, sockets, patterns, namespaces, interval, windows, **words):
         """One round of tcpdiag: started, warmed up, measured over so many intervals, ended."""
         with Daemons(self.groups, patterns, interval, **words) as daemons:
-            daemons.warm_up(namespaces)
+            # A ring's pages are made when they are written first: each has to go round once, at 400 bytes a socket.
+            daemons.warm_up(namespaces, max(2, RING * namespaces // (sockets * 400) + 1))
             daemons.rotate()
             cost = daemons.cost(windows)
             # By itself, since a look at a process's memory disturbs it.

@@ -17,8 +17,9 @@
 
 /*
  * A collector's descriptors pin its namespace and every device in it, so "gone"
- * is: nobody outside holds it.  No event tells that a process left, so what
- * holds each namespace is looked at again and again, by one stat(2).  Whoever
+ * is: nobody outside holds it.  The kernel tells when a mount is taken away, but
+ * not that a process left, so those that a process or a thread holds are
+ * looked at again and again, by one stat(2).  Whoever
  * lost what held it may be held by something else, so then everything is looked
  * at; where that takes long it is done as seldom as the promise allows (a
  * second, the end of the collector included), else as often as FLEET_SHARE of a
@@ -114,7 +115,7 @@ fleet_scan(void)
 	uint64_t start = clock_read(CLOCK_PROCESS_CPUTIME_ID);
 
 	watch_folders();
-	netns_find_lost();
+	netns_find_lost(true);
 	fleet_look_everywhere();
 	fleet_remove_lost();
 	fleet_settle();
@@ -127,7 +128,7 @@ fleet_check(void)
 	static const struct timeval pause = { 0, FLEET_CHECK_MS * 1000 };
 	uint64_t start = clock_read(CLOCK_PROCESS_CPUTIME_ID);
 
-	if (netns_find_lost())
+	if (netns_find_lost(watch_mounts_changed()))
 		fleet_look_everywhere();
 	fleet_remove_lost();
 	fleet.next_check = clock_monotonic() + (clock_read(CLOCK_PROCESS_CPUTIME_ID) - start) * FLEET_SHARE;

@@ -132,12 +132,14 @@ netns_remove(struct netns *ns)
 }
 
 bool
-netns_find_lost(void)
+netns_find_lost(bool mounts)
 {
 	struct netns *ns;
 	bool any = false;
 
 	TAILQ_FOREACH(ns, &netns_all, all) {
+		if (ns->how == NETNS_MOUNT && !mounts && !ns->lost)
+			continue;
 		ns->lost = netns_inode_of(ns->holder) != ns->inode;
 		any |= ns->lost;
 	}

@@ -60,8 +60,11 @@ struct netns	*netns_add(const char *path, uint64_t inode, enum netns_how how);
 void		 netns_remove(struct netns *);
 /* A further path to a known one: kept if it is a better one, or the other one is lost. */
 void		 netns_held_by(struct netns *, const char *path, enum netns_how how);
-/* Looks at each one's holder, by one stat(2).  True if any is lost. */
-bool		 netns_find_lost(void);
+/*
+ * Looks at each one's holder, by one stat(2); mounts: also at those that are
+ * held by a mount.  True if any is lost.
+ */
+bool		 netns_find_lost(bool mounts);
 /* True if this path leads to one that is known, or did when it was last looked at. */
 bool		 netns_is_holder(const char *path);
 /* The inode of a network namespace's path, or 0 (errno: ENOTTY if it is something else). */

@@ -38,6 +38,7 @@ static struct {
 	struct watch_name	*pending;
 	size_t			 npending;
 	unsigned int		 again;		/* looks that are left without an event */
+	bool			 mounted;	/* or unmounted, since somebody asked */
 	bool			 all;		/* too many names: look at everything */
 	void			(*changed)(bool all, uint64_t start);
 } watch = { .inotify = -1, .mounts = -1, .mountinfo = -1 };
@@ -127,7 +128,17 @@ watch_read_mounts(evutil_socket_t fd, short what, void *context)
 	(void)context;
 	while (epoll_wait(fd, &event, 1, 0) > 0)
 		;
+	watch.mounted = true;
 	watch_look_soon();
+}
+
+bool
+watch_mounts_changed(void)
+{
+	bool changed = watch.mounted;
+
+	watch.mounted = false;
+	return changed;
 }
 
 /* Names that became namespaces leave the list, and so do those that are gone. */

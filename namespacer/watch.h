@@ -18,6 +18,8 @@ struct event_base;
  * -1 with errno.
  */
 int	watch_start(struct event_base *, void (*changed)(bool all, uint64_t start));
+/* True if a mount was made or taken away since this was asked last. */
+bool	watch_mounts_changed(void);
 /* Watches folders that have appeared since. */
 void	watch_folders(void);
 void	watch_stop(void);

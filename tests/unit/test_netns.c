@@ -93,7 +93,7 @@ test_the_own_namespace_is_the_default(void **state)
 	ns = netns_add("/proc/self/ns/net", st.st_ino, NETNS_PROCESS);
 	assert_non_null(ns);
 	assert_ptr_equal(netns_find(st.st_ino), ns);
-	assert_false(netns_find_lost());
+	assert_false(netns_find_lost(true));
 	netns_remove(ns);
 	assert_null(netns_find(st.st_ino));
 }
@@ -118,17 +118,36 @@ test_a_holder_is_lost(void **state)
 	assert_true(ns->stale);
 	netns_choose_name(ns);
 	netns_held_by(ns, "/proc/self/task/1/ns/net", NETNS_THREAD);
-	assert_false(netns_find_lost());
+	assert_false(netns_find_lost(true));
 	assert_true(netns_is_holder(path));
 	assert_int_equal(kill(child, SIGKILL), 0);
 	assert_int_equal(waitpid(child, NULL, 0), child);
-	assert_true(netns_find_lost());
+	assert_true(netns_find_lost(true));
 	assert_true(ns->lost);
 	assert_false(ns->stale);
 	netns_held_by(ns, "/proc/self/ns/net", NETNS_THREAD);
 	assert_true(ns->stale);
-	assert_false(netns_find_lost());
+	assert_false(netns_find_lost(true));
 	assert_false(netns_is_holder(path));
+	netns_remove(ns);
+}
+
+/* The kernel tells when a mount goes; till then it needs no look.  What was lost is looked at again all the same. */
+static void
+test_a_mount_is_looked_at_when_mounts_changed(void **state)
+{
+	struct netns *ns;
+
+	(void)state;
+	netns_init();
+	ns = netns_add("/proc/self/ns/net", netns_inode_of("/proc/self/ns/net"), NETNS_MOUNT);
+	assert_non_null(ns);
+	free(ns->holder);
+	ns->holder = strdup("/nowhere");
+	assert_false(netns_find_lost(false));
+	assert_false(ns->lost);
+	assert_true(netns_find_lost(true));
+	assert_true(netns_find_lost(false));
 	netns_remove(ns);
 }
 
@@ -193,6 +212,7 @@ main(void)
 		cmocka_unit_test(test_names),
 		cmocka_unit_test(test_the_own_namespace_is_the_default),
 		cmocka_unit_test(test_a_holder_is_lost),
+		cmocka_unit_test(test_a_mount_is_looked_at_when_mounts_changed),
 		cmocka_unit_test(test_what_is_no_such_namespace),
 		cmocka_unit_test(test_sockstat),
 	};
