@@ -1,6 +1,7 @@
 """What the tree promises of itself: documents that say every key and field, borders between folders, limits, sound units."""
 
 import hashlib
+import json
 import os
 import pathlib
 import re
@@ -196,6 +197,22 @@ def test_unit_exposes_little(service, exposure):
     scored = run("systemd-analyze", "security", "--offline=yes", "--no-pager", f"--threshold={exposure}",
                  str(ROOT / "units" / f"{service}.service"))
     assert scored.returncode == 0, scored.stdout.splitlines()[-1]
+
+
+def unset(service):
+    """What systemd-analyze would have more of: {its name: the words that a reason for it has to hold}."""
+    listed = json.loads(run("systemd-analyze", "security", "--offline=yes", "--no-pager", "--json=short", str(service)).stdout)
+    for name in [entry["name"] for entry in listed if entry["set"] is False]:
+        keys, _, value = name.partition("=~")
+        stem, _, choices = value.rstrip(")").partition("(")
+        yield name, [stem + choice for choice in choices.split("|")] if value else re.findall(r"\w+=", keys)[:1]
+
+
+@pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.stem)
+def test_what_a_unit_does_not_close_has_its_reason_there(service):
+    comments = "\n".join(line for line in service.read_text().splitlines() if line.startswith("#"))
+    missing = [(name, word) for name, words in unset(service) for word in words if not re.search(rf"(?<!\w){word}(?!\w)", comments)]
+    assert not missing and dict(unset(service))
 
 
 def test_units_end_for_good_where_another_try_would_not_help():
