@@ -70,7 +70,7 @@ struct sandbox_filter {
 #define ZERO(argument)		{ SANDBOX_ZERO, argument, 0 }
 #define ALLOW(call, why)	{ SANDBOX_ALLOW, #call, { { 0 } } },
 #define ALLOW_IF(call, why, ...) { SANDBOX_ALLOW, #call, { __VA_ARGS__ } },
-/* No test of ours makes it call this: the reason says who would. */
+/* A test cannot make it call this on every machine: the reason says where it does. */
 #define ALLOW_RARE(call, why)	ALLOW(call, why)
 #define ALLOW_INSTEAD(call)	{ SANDBOX_ALLOW_INSTEAD, #call, { { 0 } } },
 #define NEVER(call)		{ SANDBOX_NEVER, #call, { { 0 } } },
