@@ -61,6 +61,7 @@ struct batch {
 	struct sink_batch	 given;		/* its id too, from when it was closed on */
 	struct sink_note	 note;		/* text: freed with the batch, or NULL */
 	bool			 unloaded;	/* its bytes are in the spool only, or nowhere */
+	bool			 copied;	/* by the sink, which has it */
 };
 
 struct batch_limits {

@@ -44,6 +44,10 @@ struct books {
 	/* and what it did not */
 	uint64_t	retries;	/* batches that it did not take for the moment */
 	uint64_t	failures[SINK_CLASS_COUNT];	/* why: answers, and what it said of its target */
+	/* objects: what batches become in a folder or a bucket */
+	uint64_t	objects;	/* put */
+	uint64_t	object_bytes;	/* of them */
+	uint64_t	object_failures[SINK_CLASS_COUNT];	/* tries that failed, and why */
 	uint64_t	parted;		/* batches that were refused and given in parts */
 	/* the spool */
 	uint64_t	spool_batches;	/* in it; goes up and down */

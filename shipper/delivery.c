@@ -245,7 +245,8 @@ delivery_new(const struct delivery_options *options)
 	arc4random_buf(&d->epoch, sizeof(d->epoch));
 	d->backoff.first = options->backoff;
 	d->most = d->window = options->sink->window > 0 ? options->sink->window : 1;
-	d->queueing = !options->once && options->queue_size > 0;
+	/* Once, what a target refuses is an error, and rings may wait for it; but not for objects to fill. */
+	d->queueing = options->queue_size > 0 && (!options->once || options->sink->pace >= SINK_COLLECTED);
 	d->room = d->queueing ? 1 : DELIVERY_BATCHES + d->most - 1;
 	TAILQ_INIT(&d->queue);
 	TAILQ_INIT(&d->unused);
@@ -294,6 +295,7 @@ delivery_open(struct delivery *d, const struct sink_options *options, char *erro
 	sink.state = delivery_state;
 	sink.note = delivery_note;
 	sink.copied = delivery_copied;
+	sink.counted = delivery_counted;
 	sink.context = d;
 	d->sink_state = d->options.sink->open(&sink, error, size);
 	return d->sink_state != NULL ? 0 : -1;

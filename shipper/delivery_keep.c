@@ -277,7 +277,8 @@ delivery_shrink(struct delivery *d)
 		d->after = batch->given.id.batch_sequence - 1;
 		delivery_forget(d, batch);
 	}
-	if (!delivery_is_without_spool(d))
+	/* Once, rings wait. */
+	if (!delivery_is_without_spool(d) || d->options.once)
 		return;
 	while (d->memory >= d->options.queue_size && (batch = delivery_find_victim(d)) != NULL)
 		delivery_give_up(d, batch, BOOKS_DROP_FULL);
@@ -363,7 +364,7 @@ delivery_fetch(struct delivery *d)
 bool
 delivery_spools_first(const struct delivery *d)
 {
-	return d->spool != NULL && (d->options.sink->pace == SINK_SPOOLED || (d->careful && !spool_in_trouble(d->spool)));
+	return d->spool != NULL && (d->options.sink->pace >= SINK_COLLECTED || (d->careful && !spool_in_trouble(d->spool)));
 }
 
 /* Those that are to go into the spool, oldest first; in one transaction. */

@@ -63,6 +63,7 @@ struct delivery {
 	unsigned int		 most;		/* its window */
 	unsigned int		 window;	/* how much of it is open now */
 	unsigned int		 sent;		/* batches with it */
+	unsigned int		 copied;	/* of these, copied by it */
 	uint64_t		 sent_bytes;
 	struct backoff		 backoff;
 	bool			 refused;	/* until the retry's time has come */
@@ -95,6 +96,7 @@ void		 delivery_done(void *, const struct sink_id *, enum sink_result, enum sink
 void		 delivery_state(void *, enum sink_class, const char *);
 bool		 delivery_note(void *, const struct sink_note *);
 void		 delivery_copied(void *, const struct sink_id *);
+void		 delivery_counted(void *, enum sink_class, uint64_t);
 
 /* delivery_keep.c */
 /* The next number, if it has none. */

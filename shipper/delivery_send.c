@@ -41,6 +41,26 @@ delivery_form(struct delivery *d, struct batch *batch, const uint8_t *records, s
 	d->memory += batch->formed.length;
 }
 
+/* The records' own where the format is the batch's; none for a sink that makes files of records. */
+static void
+delivery_bytes(struct delivery *d, struct batch *batch)
+{
+	struct sink_batch *given = &batch->given;
+
+	given->bytes = NULL;
+	given->length = 0;
+	if (d->options.sink->files)
+		return;
+	delivery_form(d, batch, given->records, given->records_length);
+	if (d->options.format->batch != NULL || batch->formed.length > 0) {
+		given->bytes = batch->formed.bytes;
+		given->length = batch->formed.length;
+	} else {
+		given->bytes = given->records;
+		given->length = given->records_length;
+	}
+}
+
 /* False: its bytes cannot be read now, or any more; then it has been dealt with. */
 static bool
 delivery_give(struct delivery *d, struct batch *batch)
@@ -57,14 +77,7 @@ delivery_give(struct delivery *d, struct batch *batch)
 	given->rows = range.rows;
 	given->records = batch->records.bytes + range.begin;
 	given->records_length = range.end - range.begin;
-	delivery_form(d, batch, given->records, given->records_length);
-	/* The records' own bytes where the format is the batch's. */
-	given->bytes = given->records;
-	given->length = given->records_length;
-	if (d->options.format->batch != NULL || batch->formed.length > 0) {
-		given->bytes = batch->formed.bytes;
-		given->length = batch->formed.length;
-	}
+	delivery_bytes(d, batch);
 	given->attempt++;
 	batch->state = BATCH_SENT;
 	d->sent++;
@@ -93,11 +106,17 @@ delivery_oldest(const struct delivery *d)
 
 /* Half of the memory is for what the sink has, so that the rest can be given up when need be. */
 static bool
+delivery_has_much(const struct delivery *d)
+{
+	return d->queueing && d->sent > 0 && d->sent_bytes >= d->options.queue_size / 2;
+}
+
+static bool
 delivery_may_send(const struct delivery *d)
 {
-	if (d->sent >= d->window || d->refused || d->failed || (d->spool != NULL && spool_held(d->spool)))
+	if (d->sent - d->copied >= d->window || d->refused || d->failed || (d->spool != NULL && spool_held(d->spool)))
 		return false;
-	return !d->queueing || d->sent == 0 || d->sent_bytes < d->options.queue_size / 2;
+	return !delivery_has_much(d);
 }
 
 void
@@ -112,7 +131,8 @@ delivery_send(struct delivery *d)
 		if ((batch = delivery_oldest(d)) == NULL || !delivery_give(d, batch))
 			break;
 	}
-	if (d->finishing && d->sent > 0 && d->options.sink->flush != NULL && delivery_oldest(d) == NULL)
+	if (d->sent > 0 && d->options.sink->flush != NULL &&
+	    ((d->finishing && delivery_oldest(d) == NULL) || delivery_has_much(d)))
 		d->options.sink->flush(d->sink_state);
 	delivery_eased(d);
 }
@@ -253,6 +273,8 @@ delivery_done(void *context, const struct sink_id *id, enum sink_result result, 
 	struct batch *batch = delivery_find(d, id);
 
 	d->sent--;
+	d->copied -= batch->copied;
+	batch->copied = false;
 	d->sent_bytes -= batch->records.length;
 	if (why == NULL)
 		why = d->options.target;
@@ -295,7 +317,7 @@ delivery_note(void *context, const struct sink_note *note)
 	struct delivery *d = context;
 	struct batch *batch;
 
-	if (d->spool == NULL || !spool_note(d->spool, note))
+	if (d->spool != NULL && !spool_note(d->spool, note))
 		return false;
 	TAILQ_FOREACH(batch, &d->queue, link) {
 		uint64_t sequence = batch->given.id.batch_sequence;
@@ -312,13 +334,33 @@ delivery_copied(void *context, const struct sink_id *id)
 	struct delivery *d = context;
 	struct batch *batch = delivery_find(d, id);
 
+	d->copied += !batch->copied;
+	batch->copied = true;
+	/* It has been looked at, and we live. */
+	if (d->spool != NULL)
+		spool_answered(d->spool, id->batch_sequence, false);
+	event_active(d->kick, 0, 0);
 	/* Of what is not in the spool this is the only copy; and parts of one are soon over. */
 	if (!batch->spooled || batch->split != NULL)
 		return;
 	d->sent_bytes -= batch->records.length;
 	d->memory -= batch->records.length + batch->formed.length;
 	batch_unload(batch);
-	event_active(d->kick, 0, 0);
+}
+
+void
+delivery_counted(void *context, enum sink_class class, uint64_t bytes)
+{
+	struct delivery *d = context;
+	struct books *books = d->options.books;
+
+	if (class != SINK_CLASS_NONE) {
+		books->object_failures[class]++;
+		return;
+	}
+	books->objects++;
+	books->object_bytes += bytes;
+	books->bytes += bytes;
 }
 
 void

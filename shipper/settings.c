@@ -37,15 +37,15 @@ settings_resolve_format(struct settings *settings, const struct config *config, 
 	const char *name = config->format;
 
 	if (strcmp(name, "auto") == 0)
-		name = settings->sink->people ? "table" : "protobuf";
+		name = settings->sink->people ? "table" : settings->sink->files ? "parquet" : "protobuf";
 	settings->format = format_by_name(name);
 	if (settings->format == NULL) {
 		settings_unknown_format(name, error, size);
 		return "format";
 	}
 	if (settings->format->finish != NULL && !settings->sink->files) {
-		snprintf(error, size, "%s needs a sink that writes whole files, and %s is none; tcpdiag decode makes one of a file of records",
-		    name, settings->sink->name);
+		snprintf(error, size, "%s needs a sink of whole files, and %s is none; file:FOLDER/ is one, and tcpdiag decode makes a file "
+		    "of records", name, settings->sink->name);
 		return "format";
 	}
 	if (!settings->format->text && settings->sink->people && isatty(settings_descriptor(settings->sink))) {
@@ -62,7 +62,8 @@ static const char *
 settings_resolve_snapshot_ends(struct settings *settings, const struct config *config, char *error, size_t size)
 {
 	const char *word = config->snapshot_ends;
-	bool can = settings->format->snapshot_ends;
+	/* Among sockets there is no place for them in Parquet, but in a set of files of their own. */
+	bool can = settings->format->snapshot_ends || (settings->format->finish != NULL && settings->sink->files);
 
 	if (strcmp(word, "auto") == 0)
 		settings->snapshot_ends = can && !settings->sink->people;

@@ -410,7 +410,7 @@ shipper_find_hostname(struct shipper *s, char *error, size_t size)
 }
 
 static int
-shipper_open_sink(struct shipper *s, char *error, size_t size)
+shipper_open_sink(struct shipper *s, uid_t uid, gid_t gid, char *error, size_t size)
 {
 	const struct delivery_options options = {
 		.base = s->base,
@@ -436,6 +436,8 @@ shipper_open_sink(struct shipper *s, char *error, size_t size)
 		.fd = -1,
 		.fsync = s->config.file_fsync,
 		.minfree = s->config.minfree,
+		.uid = uid,
+		.gid = gid,
 		.framing = s->settings.format->framing,
 	};
 
@@ -600,7 +602,7 @@ shipper_start(struct shipper *s)
 	gid_t gid;
 	int code;
 
-	if ((code = shipper_find_user(s, &uid, &gid)) != 0 || (code = shipper_open_sink(s, error, sizeof(error))) != 0)
+	if ((code = shipper_find_user(s, &uid, &gid)) != 0 || (code = shipper_open_sink(s, uid, gid, error, sizeof(error))) != 0)
 		return code;
 	if (shipper_find_hostname(s, error, sizeof(error)) == -1 ||
 	    (s->link = link_new(&options, uid, gid, error, sizeof(error))) == NULL ||

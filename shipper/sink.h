@@ -33,6 +33,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct config;
 struct event_base;
@@ -76,7 +77,9 @@ enum sink_pace {
 	SINK_PROMPT,
 	/* Somewhere else: what waits longer than ack-hold goes into the spool or the queue. */
 	SINK_LATE,
-	/* Minutes later: each batch is in the spool before it is given. */
+	/* Here, and minutes later: each batch is in the spool before it is given, or in memory where there is no spool. */
+	SINK_COLLECTED,
+	/* Somewhere else, and minutes later: the same, and there has to be a spool. */
 	SINK_SPOOLED,
 };
 
@@ -119,7 +122,8 @@ enum { SINK_NOTE_MAX = 2048 };	/* bytes of the text, with its NUL */
 struct sink_batch {
 	struct sink_id	 id;
 	uint64_t	 rows;		/* records in it, at least 1 */
-	const uint8_t	*bytes;		/* as the format writes them, with its header if fresh() said so */
+	/* As the format writes them, with its header if fresh() said so; NULL for a sink of files. */
+	const uint8_t	*bytes;
 	size_t		 length;
 	/* The same rows as format protobuf writes them, for a sink with another use for them. */
 	const uint8_t	*records;
@@ -140,6 +144,8 @@ struct sink_options {
 	int		 fd;		/* an open file from tcpdiag run, or -1; the sink's */
 	bool		 fsync;
 	uint64_t	 minfree;	/* bytes that a file leaves free on its disk */
+	uid_t		 uid;		/* who this process will be, once all is open */
+	gid_t		 gid;
 	enum sink_framing framing;
 	/*
 	 * The answer to one batch.  id is a copy or points into the batch.
@@ -154,8 +160,8 @@ struct sink_options {
 	 */
 	void		(*state)(void *context, enum sink_class, const char *why);
 	/*
-	 * For sinks of objects, with SINK_SPOOLED: what batches that it was given become, such
-	 * as an object's key.  When this returns true it is committed to the spool, and each
+	 * For sinks of objects: what batches that it was given become, such as an object's
+	 * key.  When this returns true it is committed to the spool, if there is one, and each
 	 * of them that is given again, also in a next life and whatever the configuration
 	 * is then, comes with it, until all of them are answered.  They come in order; of a
 	 * range of which some were dropped meanwhile the others do, and one with another note,
@@ -165,9 +171,11 @@ struct sink_options {
 	/*
 	 * What the sink needs of a batch it has copied: bytes and records are not valid any
 	 * more, and if it has to be given again it is read from the spool.  It is to be
-	 * answered all the same.
+	 * answered all the same, but does not count as one of the window's.
 	 */
 	void		(*copied)(void *context, const struct sink_id *);
+	/* For sinks of objects: one of so many bytes was put (SINK_CLASS_NONE), or was not, and why. */
+	void		(*counted)(void *context, enum sink_class, uint64_t bytes);
 	void		*context;
 };
 
@@ -175,10 +183,11 @@ struct sink {
 	const char	*name;
 	const char	*help;
 	bool		 target;	/* wants ":TARGET" */
-	bool		 files;		/* writes whole files: takes formats that need one */
+	bool		 files;		/* makes whole files of records: parquet by default */
+	bool		 folder;	/* its target ends with a slash; else there is another sink of that name */
 	bool		 people;	/* a person may be looking: table by default */
 	enum sink_pace	 pace;
-	unsigned int	 window;	/* batches that may be with it; 0: 1 */
+	unsigned int	 window;	/* batches that may be with it, beside those that it copied; 0: 1 */
 	/*
 	 * Checks what the configuration says about this sink, also with which
 	 * format it goes; opens nothing.  NULL, or the key that is wrong and
@@ -196,7 +205,10 @@ struct sink {
 	/* True if the next batch starts an empty file, stream or message: it gets the format's header. */
 	bool		 (*fresh)(void *state);
 	void		 (*deliver)(void *state, const struct sink_batch *);
-	/* Nothing more comes: what was collected is to be sent now.  Maybe more than once.  NULL: it collects nothing. */
+	/*
+	 * Nothing more comes, or only when there is memory again: what was collected is to be sent
+	 * now.  Maybe more than once.  NULL: it collects nothing.
+	 */
 	void		 (*flush)(void *state);
 	/*
 	 * SIGHUP: opens the target anew (fd: as above; the sink's, also when it

@@ -8,6 +8,7 @@ const struct sink *const sinks[] = {
 	&sink_stdout,
 	&sink_stderr,
 	&sink_file,
+	&sink_folder,
 	&sink_null,
 	&sink_kafka,
 	NULL
@@ -34,25 +35,29 @@ sink_list(char *to, size_t size)
 	to[0] = '\0';
 	for (size_t i = 0; sinks[i] != NULL && used < size; i++)
 		used += (size_t)snprintf(to + used, size - used, "%s%s%s", i == 0 ? "" : ", ", sinks[i]->name,
-		    sinks[i]->target ? ":TARGET" : "");
+		    sinks[i]->folder ? ":FOLDER/" : sinks[i]->target ? ":TARGET" : "");
 	return to;
 }
 
+/* Of two of one name, the one is for targets that end with a slash. */
 static const struct sink *
-sink_by_name(const char *name, size_t length)
+sink_by_name(const char *name, size_t length, bool folder)
 {
+	const struct sink *found = NULL;
+
 	for (size_t i = 0; sinks[i] != NULL; i++)
-		if (strlen(sinks[i]->name) == length && memcmp(sinks[i]->name, name, length) == 0)
-			return sinks[i];
-	return NULL;
+		if (strlen(sinks[i]->name) == length && memcmp(sinks[i]->name, name, length) == 0 &&
+		    (found == NULL || sinks[i]->folder == folder))
+			found = sinks[i];
+	return found;
 }
 
 const struct sink *
 sink_by_spec(const char *spec, const char **target, char *error, size_t size)
 {
 	size_t length = strcspn(spec, ":");
-	const struct sink *sink = sink_by_name(spec, length);
 	bool has_target = spec[length] == ':' && spec[length + 1] != '\0';
+	const struct sink *sink = sink_by_name(spec, length, has_target && spec[strlen(spec) - 1] == '/');
 	char list[256];
 
 	*target = has_target ? spec + length + 1 : "";

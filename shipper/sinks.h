@@ -7,6 +7,7 @@
 extern const struct sink sink_stdout;
 extern const struct sink sink_stderr;
 extern const struct sink sink_file;
+extern const struct sink sink_folder;
 extern const struct sink sink_null;
 extern const struct sink sink_kafka;
 

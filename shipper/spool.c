@@ -141,15 +141,27 @@ spool_find_sent(struct spool *spool, uint64_t sequence)
 	return NULL;
 }
 
+/* One that is not blamed, if we die now, makes place: how often it was tried is forgotten. */
+static struct ledger_sent *
+spool_find_unsuspected(struct spool *spool)
+{
+	struct ledger_sent *sent = ledger_sent(spool->ledger);
+
+	for (size_t i = 0; i < LEDGER_SENT; i++)
+		if (!sent[i].suspect)
+			return &sent[i];
+	return NULL;
+}
+
 void
 spool_given(struct spool *spool, uint64_t sequence)
 {
 	struct ledger_sent *sent = spool_find_sent(spool, sequence);
 
 	/* Where there is no place for it, it is not blamed. */
-	if (sent == NULL && (sent = spool_find_sent(spool, 0)) == NULL)
+	if (sent == NULL && (sent = spool_find_sent(spool, 0)) == NULL && (sent = spool_find_unsuspected(spool)) == NULL)
 		return;
-	if (sent->sequence == 0)
+	if (sent->sequence != sequence)
 		sent->attempts = 0;
 	sent->sequence = sequence;
 	sent->attempts++;

@@ -97,7 +97,7 @@ test_mistakes(void **state)
 		const char	*key, *error;
 		const char	*words[5];
 	} cases[] = {
-		{ "format", "parquet needs a sink that writes whole files, and stdout is none; tcpdiag decode", { "format", "parquet" } },
+		{ "format", "parquet needs a sink of whole files, and stdout is none; file:FOLDER/ is one", { "format", "parquet" } },
 		{ "format", "there is no format 'xml'; there are: auto, table, jsonl", { "format", "xml" } },
 		{ "sink", "there is no sink 'kafak'; there are: stdout", { "sink", "kafak" } },
 		{ "sink", "sink file needs a target", { "sink", "file" } },

@@ -107,6 +107,8 @@ test_names(void **state)
 	assert_string_equal(target, "");
 	assert_ptr_equal(sink_by_spec("file:/a:b", &target, error, sizeof(error)), &sink_file);
 	assert_string_equal(target, "/a:b");
+	assert_ptr_equal(sink_by_spec("file:/a/", &target, error, sizeof(error)), &sink_folder);
+	assert_string_equal(target, "/a/");
 	for (size_t i = 0; sinks[i] != NULL; i++) {
 		assert_non_null(sinks[i]->help);
 		assert_non_null(sinks[i]->fresh);
@@ -121,9 +123,9 @@ test_names_that_are_none(void **state)
 		const char	*spec;
 		const char	*error;
 	} bad[] = {
-		{ "sydout", "there is no sink 'sydout'; there are: stdout, stderr, file:TARGET, null, kafka" },
-		{ "", "there is no sink ''; there are: stdout, stderr, file:TARGET, null, kafka" },
-		{ "fil:/x", "there is no sink 'fil'; there are: stdout, stderr, file:TARGET, null, kafka" },
+		{ "sydout", "there is no sink 'sydout'; there are: stdout, stderr, file:TARGET, file:FOLDER/, null, kafka" },
+		{ "", "there is no sink ''; there are: stdout, stderr, file:TARGET, file:FOLDER/, null, kafka" },
+		{ "fil:/x", "there is no sink 'fil'; there are: stdout, stderr, file:TARGET, file:FOLDER/, null, kafka" },
 		{ "file", "sink file needs a target: file:TARGET" },
 		{ "file:", "sink file needs a target: file:TARGET" },
 		{ "null:x", "sink null takes no target, but has 'x'" },

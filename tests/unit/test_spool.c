@@ -408,16 +408,15 @@ test_a_note_outlives_who_made_it(void **state)
 	f->options.sink = collecting_sink();
 	start(f);
 	f->sink->hold = true;
-	/* After such a death one goes first, and more when it has gone well. */
-	loop_until(f->base, f->sink->count == 1);
+	/* What was copied is not to blame for the death: all go at once. */
+	loop_until(f->base, f->sink->count == 6);
 	assert_null(f->sink->with[0]->note);
 	fake_answer(f->sink, SINK_DELIVERED);
-	loop_until(f->base, f->sink->count == 2);
 	assert_int_equal(f->sink->with[0]->id.batch_sequence, 2);
 	assert_string_equal(f->sink->with[0]->note->text, note.text);
 	/* Given again, it comes with it again. */
-	fake_answer_nth(f->sink, 1, SINK_RETRY);
-	fake_answer_nth(f->sink, 0, SINK_RETRY);
+	while (f->sink->count > 0)
+		fake_answer_nth(f->sink, f->sink->count - 1, SINK_RETRY);
 	for (uint64_t sequence = 2; sequence <= 6; sequence++) {
 		loop_until(f->base, f->sink->count > 0);
 		assert_int_equal(f->sink->with[0]->id.batch_sequence, sequence);
