@@ -28,6 +28,7 @@ struct format {
 	bool		 columns;	/* heeds format_options.columns */
 	bool		 snapshot_ends;	/* may carry records of kind snapshot_end */
 	bool		 text;		/* may be shown on a terminal */
+	bool		 aligned;	/* a batch is laid out as one: for people, not for messages */
 	enum sink_framing framing;	/* what a sink must know to keep files whole */
 	/*
 	 * The format's state, which format_close frees; or NULL and one sentence

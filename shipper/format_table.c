@@ -437,6 +437,7 @@ const struct format format_table = {
 	.help = "lines for people, as wide as the terminal",
 	.columns = true,
 	.text = true,
+	.aligned = true,
 	.open = table_open,
 	.batch = table_batch,
 };

@@ -167,7 +167,7 @@ kafka_conf_check_tls(const struct config *config, char *error, size_t size)
 static const char *
 kafka_conf_check_format(const struct format *format, char *error, size_t size)
 {
-	if (strcmp(format->name, "table") != 0)
+	if (!format->aligned)
 		return NULL;
 	snprintf(error, size, "%s cannot be cut into messages: choose another for sink kafka", format->name);
 	return "format";

@@ -13,6 +13,8 @@
 #include "shipper/stamp.h"
 #include "shipper/store.h"
 
+enum { SETTINGS_PORTION = 64 * 1024 };
+
 static int
 settings_descriptor(const struct sink *sink)
 {
@@ -185,6 +187,16 @@ uint64_t
 settings_queue(const struct settings *settings, const struct config *config)
 {
 	return settings->sink->pace != SINK_PROMPT || settings->spool[0] != '\0' ? config->queue_size : 0;
+}
+
+uint64_t
+settings_batch(const struct settings *settings, const struct config *config)
+{
+	const struct format *format = settings->format;
+	bool portions = settings->sink->pace == SINK_PROMPT && format->batch != NULL && format->finish == NULL &&
+	    !format->aligned && !config->file_fsync;
+
+	return portions && config->batch_bytes > SETTINGS_PORTION ? SETTINGS_PORTION : config->batch_bytes;
 }
 
 static const char *

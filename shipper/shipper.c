@@ -415,7 +415,7 @@ shipper_open_sink(struct shipper *s, uid_t uid, gid_t gid, char *error, size_t s
 	const struct delivery_options options = {
 		.base = s->base,
 		.books = &s->books,
-		.limits = { .rows = s->config.batch_rows, .bytes = s->config.batch_bytes },
+		.limits = { .rows = s->config.batch_rows, .bytes = settings_batch(&s->settings, &s->config) },
 		.age = s->config.batch_age,
 		.queue_size = settings_queue(&s->settings, &s->config),
 		.ack_hold = s->config.ack_hold,

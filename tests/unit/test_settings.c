@@ -159,6 +159,31 @@ test_metrics_are_beside_the_socket(void **state)
 
 #define AWAY	"sink", "kafka", "kafka-brokers", "127.0.0.1:9", "kafka-topic", "t"
 
+/* Text for this host is made in portions; what is whole only at its end, or not here, is not. */
+static void
+test_bytes_of_a_batch(void **state)
+{
+	static const struct {
+		const char	*words[7];
+		uint64_t	 bytes;
+	} cases[] = {
+		{ { "sink", "file:/x", "format", "jsonl" }, 64 * 1024 },
+		{ { "sink", "stdout", "format", "csv" }, 64 * 1024 },
+		{ { "sink", "file:/x", "format", "jsonl", "batch-bytes", "10KiB" }, 10 * 1024 },
+		{ { "sink", "file:/x", "format", "jsonl", "file-fsync", "yes" }, 768 * 1024 },
+		{ { "sink", "file:/x", "format", "protobuf" }, 768 * 1024 },
+		{ { "sink", "file:/x", "format", "table" }, 768 * 1024 },
+	};
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		assert_null(resolve(f, cases[i].words));
+		assert_int_equal(settings_batch(&f->settings, &f->config), cases[i].bytes);
+	}
+	assert_null(resolve(f, WORDS(AWAY, "format", "jsonl")));
+	assert_int_equal(settings_batch(&f->settings, &f->config), 768 * 1024);
+}
+
 static void
 test_a_spool_is_where_the_service_manager_says(void **state)
 {
@@ -206,6 +231,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		test(test_the_format_depends_on_the_sink),
+		test(test_bytes_of_a_batch),
 		test(test_a_spool_is_where_the_service_manager_says),
 		test(test_spools_that_cannot_be),
 		test(test_snapshot_ends),
