@@ -127,7 +127,7 @@ consume_message(struct consume *consume, const rd_kafka_message_t *message)
 		consume_bad(consume, message, why);
 		return;
 	}
-	if (reader->read(message->payload, message->len, &consume->output.batch.records, why, sizeof(why)) == -1) {
+	if (reader_message(reader, message->payload, message->len, &consume->output.batch.records, why, sizeof(why)) == -1) {
 		consume_bad(consume, message, why);
 		return;
 	}
@@ -205,6 +205,8 @@ consume_run(struct consume *consume)
 static void
 consume_help(void)
 {
+	char names[128];
+
 	printf("usage: tcpdiag consume [options] --brokers HOST:PORT,... --topic TOPIC\n"
 	    "\n"
 	    "Prints the records in a topic of Kafka's in any format.  At the end it tells what\n"
@@ -226,11 +228,10 @@ consume_help(void)
 	    "      --rdkafka NAME=VALUE a property of librdkafka\n"
 	    "  -h, --help               this text\n"
 	    "\n"
-	    "Messages can be in");
-	for (size_t i = 0; readers[i] != NULL; i++)
-		printf("%s %s", i == 0 ? "" : ",", readers[i]->name);
-	printf(".\nOf others, batches are verified by their headers only, and the exit code is 65.\n"
-	    "The exit code is 75 if batches or records are missing.\n");
+	    "Messages can be in\n"
+	    "%s.\n"
+	    "Of others, batches are verified by their headers only, and the exit code is 65.\n"
+	    "The exit code is 75 if batches or records are missing.\n", reader_names(names));
 }
 
 /* Options that are keys of the configuration. */
@@ -306,17 +307,12 @@ consume_set_offset(struct consume *consume, const char *value)
 static int
 consume_set_input(struct consume *consume, const char *name)
 {
-	char names[256] = "";
+	char names[128];
 
 	consume->input = reader_by_name(name);
 	if (consume->input != NULL)
 		return -1;
-	for (size_t i = 0; readers[i] != NULL; i++) {
-		size_t length = strlen(names);
-
-		snprintf(names + length, sizeof(names) - length, "%s%s", i ? ", " : "", readers[i]->name);
-	}
-	return output_usage(&consume->output, "unknown input \"%s\": there are %s", name, names);
+	return output_usage(&consume->output, "unknown input \"%s\": there are %s", name, reader_names(names));
 }
 
 static int

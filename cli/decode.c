@@ -1,8 +1,9 @@
 /*
- * tcpdiag decode: reads what formats protobuf and protobufList wrote and prints
- * it in any format.  Records are unpacked and packed again by protobuf-c, not by
- * our own reader: so a file that another program wrote is put into the canonical
- * order, and a mistake of our encoder is not repeated by the one who checks it.
+ * tcpdiag decode: reads what any format but table and parquet wrote and prints
+ * it in any format.  Records of protobuf and protobufList are unpacked and packed
+ * again by protobuf-c, not by our own reader: so a file that another program
+ * wrote is put into the canonical order, and a mistake of our encoder is not
+ * repeated by the one who checks it.
  *
  * A file may be larger than memory, or a pipe that lives: what has been read is
  * written before more is waited for.
@@ -16,6 +17,7 @@
 #include "cli/decode.h"
 #include "cli/input.h"
 #include "cli/output.h"
+#include "cli/reader.h"
 #include "common/buffer.h"
 #include "common/exit.h"
 #include "common/fd.h"
@@ -29,7 +31,8 @@ enum {
 	ENVELOPE_ROW = 10 << 3 | 2,		/* field 10, length-delimited */
 };
 
-enum decode_input { DECODE_AUTO, DECODE_RECORDS, DECODE_ENVELOPES };
+/* Formats whose records come in pieces of any size are read here, the others unit by unit by their readers. */
+enum decode_input { DECODE_AUTO, DECODE_RECORDS, DECODE_ENVELOPES, DECODE_UNITS };
 
 static const char *const decode_inputs[] = {
 	[DECODE_AUTO] = "auto",
@@ -37,9 +40,12 @@ static const char *const decode_inputs[] = {
 	[DECODE_ENVELOPES] = "protobufList",
 };
 
+enum { DECODE_INPUTS = sizeof(decode_inputs) / sizeof(decode_inputs[0]) };
+
 struct decode_options {
 	struct output		*output;
 	enum decode_input	 input;
+	const struct reader	*reader;	/* of DECODE_UNITS */
 	const char		*file;
 };
 
@@ -47,6 +53,8 @@ struct decode {
 	struct input		 in;
 	struct output		*output;
 	enum decode_input	 input;
+	const struct reader	*reader;	/* of DECODE_UNITS */
+	struct reader_state	 state;
 	int			 code;		/* the exit code; not 0 ends it */
 };
 
@@ -252,11 +260,69 @@ decode_next(struct decode *decode)
 	return decode->code == 0;
 }
 
+/* --- units ------------------------------------------------------------------------- */
+
+/*
+ * The formats that show by their first bytes: none begins as a record or an
+ * Envelope of less than READER_LOOK bytes does, so that nothing is waited for
+ * that may be long in coming.
+ */
+static void
+decode_look(struct decode *decode)
+{
+	size_t there = decode->input == DECODE_AUTO ? decode_want(decode, 1) : 0;
+
+	if (there > 0 && input_here(&decode->in)[0] >= READER_LOOK)
+		decode->reader = reader_by_look(input_here(&decode->in), decode_want(decode, READER_LOOK));
+	if (decode->reader != NULL)
+		decode->input = DECODE_UNITS;
+}
+
+/* The length of the next unit, or what there is of it when the file ends; 0 at the end, or when decode->code says why not. */
+static size_t
+decode_unit_length(struct decode *decode)
+{
+	size_t there, unit;
+
+	for (size_t want = 1;; want = there + 1) {
+		there = decode_want(decode, want);
+		if (decode->code != 0 || there == 0)
+			return 0;
+		unit = decode->reader->unit(input_here(&decode->in), there);
+		if (unit > 0 || there < want)
+			return unit > 0 ? unit : there;
+		if (there <= DECODE_ENVELOPE_MAX)
+			continue;
+		decode_fail(decode, decode->in.offset, "not %s: no %s ends within %d bytes", decode->reader->name, decode->reader->what,
+		    DECODE_ENVELOPE_MAX);
+	}
+}
+
+static bool
+decode_next_unit(struct decode *decode)
+{
+	size_t length = decode_unit_length(decode);
+	char error[READER_WHY + 64];
+
+	if (length == 0)
+		return false;
+	if (reader_unit(decode->reader, &decode->state, decode->in.offset, input_here(&decode->in), length, &decode->output->batch.records,
+	    error, sizeof(error)) == -1)
+		decode_fail(decode, decode->in.offset, "%s", error);
+	else
+		input_skip(&decode->in, length);
+	return decode->code == 0;
+}
+
 static int
 decode_run(struct decode *decode)
 {
+	bool (*next)(struct decode *);
+
 	output_begin(decode->output);
-	while (decode->code == 0 && decode_next(decode))
+	decode_look(decode);
+	next = decode->input == DECODE_UNITS ? decode_next_unit : decode_next;
+	while (decode->code == 0 && next(decode))
 		;
 	/* What stood before a mistake is good. */
 	output_end(decode->output);
@@ -268,32 +334,41 @@ decode_run(struct decode *decode)
 static void
 decode_help(void)
 {
+	char names[128];
+
 	printf("usage: tcpdiag decode [options] FILE\n"
 	    "\n"
 	    "Prints the records of a file (-: of standard input) in another format.\n"
 	    "\n"
-	    "  -i, --input INPUT        what FILE is: protobuf, protobufList, or auto to see\n"
+	    "  -i, --input INPUT        what FILE is: one of the formats below, or auto to see\n"
 	    "                           by its first bytes (the default)\n");
 	output_help();
 	printf("  -h, --help               this text\n"
 	    "\n"
+	    "FILE can be\n"
+	    "%s.\n"
+	    "\n"
 	    "Fields are written in the order of their numbers: --format protobuf of a file\n"
 	    "of tcpdiag's has the same records of the same size, but not its bytes, since\n"
-	    "there identity stands first.\n");
+	    "there identity stands first.\n", reader_names(names));
 }
 
 static int
 decode_set_input(struct decode_options *options, const char *name)
 {
-	size_t i;
+	char names[128];
 
-	for (i = 0; i < sizeof(decode_inputs) / sizeof(decode_inputs[0]); i++) {
+	options->reader = NULL;
+	for (size_t i = 0; i < DECODE_INPUTS; i++) {
 		if (strcmp(decode_inputs[i], name) == 0) {
 			options->input = (enum decode_input)i;
 			return -1;
 		}
 	}
-	return output_usage(options->output, "unknown input \"%s\": there are auto, protobuf, protobufList", name);
+	options->input = DECODE_UNITS;
+	options->reader = reader_by_name(name);
+	return options->reader != NULL ? -1 :
+	    output_usage(options->output, "unknown input \"%s\": there are auto, %s", name, reader_names(names));
 }
 
 static int
@@ -356,8 +431,10 @@ decode_main(int argc, char **argv)
 		decode.in.wait = decode_wait;
 		decode.in.context = &decode;
 		decode.input = options.input;
+		decode.reader = options.reader;
 		code = decode_run(&decode);
 		input_close(&decode.in);
+		reader_state_free(&decode.state);
 	}
 	output_close(&output);
 	return code;

@@ -6,7 +6,6 @@
 
 #include "cli/reader.h"
 #include "common/record_reader.h"
-#include "common/varint.h"
 #include "proto/xtcp_flat_record.pb-c.h"
 #include "shipper/formats.h"
 
@@ -39,42 +38,45 @@ reader_protobuf_take(const uint8_t *bytes, size_t length, struct buffer *records
 	return frame;
 }
 
-static int
-reader_protobuf_bad(struct buffer *records, size_t start, size_t at, const char *what, char *error, size_t size)
+static size_t
+reader_protobuf_unit(const uint8_t *bytes, size_t length)
 {
-	records->length = start;
-	snprintf(error, size, "byte %zu: not %s", at, what);
+	size_t prefix;
+
+	return format_frame(bytes, length, &prefix);
+}
+
+static int
+reader_protobuf_read(struct reader_state *state, const uint8_t *bytes, size_t length, struct buffer *records, char *why)
+{
+	(void)state;
+	if (reader_protobuf_take(bytes, length, records) == length)
+		return 0;
+	snprintf(why, READER_WHY, "not a record behind its length");
 	return -1;
 }
 
 static int
-reader_protobuf_read(const uint8_t *bytes, size_t length, struct buffer *records, char *error, size_t size)
+reader_protobuf_list_read(struct reader_state *state, const uint8_t *bytes, size_t length, struct buffer *records, char *why)
 {
-	size_t start = records->length, at = 0, frame;
+	size_t prefix, at;
 
-	for (; at < length; at += frame)
-		if ((frame = reader_protobuf_take(bytes + at, length - at, records)) == 0)
-			return reader_protobuf_bad(records, start, at, "a record behind its length", error, size);
-	return 0;
-}
+	(void)state;
+	if (format_frame(bytes, length, &prefix) != length) {
+		snprintf(why, READER_WHY, "not an Envelope behind its length");
+		return -1;
+	}
+	for (at = prefix; at < length;) {
+		size_t frame = bytes[at] == READER_ROW ? reader_protobuf_take(bytes + at + 1, length - at - 1, records) : 0;
 
-static int
-reader_protobuf_list_read(const uint8_t *bytes, size_t length, struct buffer *records, char *error, size_t size)
-{
-	size_t start = records->length, at = 0, frame, prefix, end;
-
-	while (at < length) {
-		end = at + format_frame(bytes + at, length - at, &prefix);
-		if (end == at)
-			return reader_protobuf_bad(records, start, at, "an Envelope behind its length", error, size);
-		for (at += prefix; at < end; at += 1 + frame) {
-			frame = bytes[at] == READER_ROW ? reader_protobuf_take(bytes + at + 1, end - at - 1, records) : 0;
-			if (frame == 0)
-				return reader_protobuf_bad(records, start, at, "a row of an Envelope", error, size);
+		if (frame == 0) {
+			snprintf(why, READER_WHY, "its byte %zu is no row of an Envelope", at);
+			return -1;
 		}
+		at += 1 + frame;
 	}
 	return 0;
 }
 
-const struct reader reader_protobuf = { .name = "protobuf", .read = reader_protobuf_read };
-const struct reader reader_protobuf_list = { .name = "protobufList", .read = reader_protobuf_list_read };
+const struct reader reader_protobuf = { .name = "protobuf", .unit = reader_protobuf_unit, .read = reader_protobuf_read };
+const struct reader reader_protobuf_list = { .name = "protobufList", .unit = reader_protobuf_unit, .read = reader_protobuf_list_read };

@@ -58,6 +58,12 @@ values_row(const char *name)
 	return found != NULL ? (int)found->row : -1;
 }
 
+const char *
+values_name(int row)
+{
+	return record_fields[row].name;
+}
+
 /* --- values ------------------------------------------------------------------------ */
 
 void
@@ -81,14 +87,31 @@ values_set_bytes(struct values *values, unsigned int row, const void *bytes, siz
 	buffer_append(&values->bytes, bytes, length);
 }
 
-static int
-values_set_number(struct values *values, unsigned int row, const char *text)
+int
+values_set_number(struct values *values, unsigned int row, uint64_t number, bool negative)
 {
+	enum record_type type = record_fields[row].type;
+
+	if (record_wire_type(type) == 2 || (negative && (type == RECORD_U32 || type == RECORD_U64)) ||
+	    (type == RECORD_U32 && number > UINT32_MAX) || (type == RECORD_I64 && !negative && number > INT64_MAX))
+		return -1;
+	values->of[row].set = true;
+	values->of[row].number = number;
+	return 0;
+}
+
+static int
+values_set_digits(struct values *values, unsigned int row, const char *text)
+{
+	bool negative = *text == '-';
+	uint64_t number;
 	char *end;
 
 	errno = 0;
-	values->of[row].number = *text == '-' ? (uint64_t)strtoll(text, &end, 10) : strtoull(text, &end, 10);
-	return errno == 0 && end != text && *end == '\0' ? 0 : -1;
+	number = negative ? (uint64_t)strtoll(text, &end, 10) : strtoull(text, &end, 10);
+	if (errno != 0 || end == text || *end != '\0')
+		return -1;
+	return values_set_number(values, row, number, negative);
 }
 
 static int
@@ -101,7 +124,7 @@ values_set_enum(struct values *values, unsigned int row, const char *text, enum 
 	for (uint64_t value = 0; value < 64; value++) {
 		const char *known = record_enum_text(type, value);
 
-		if (known != NULL && style == VALUES_PROTO) {
+		if (known != NULL && style != VALUES_PLAIN) {
 			name[record_enum_name(name, type, value)] = '\0';
 			known = name;
 		}
@@ -110,7 +133,7 @@ values_set_enum(struct values *values, unsigned int row, const char *text, enum 
 			return 0;
 		}
 	}
-	return values_set_number(values, row, text);
+	return values_set_digits(values, row, text);
 }
 
 static int
@@ -157,24 +180,40 @@ values_set_base64(struct values *values, unsigned int row, const char *text, siz
 	return 0;
 }
 
-int
+static int
+values_set_raw(struct values *values, unsigned int row, const char *text, size_t length)
+{
+	if (record_fields[row].type == RECORD_ADDRESS && length != VALUES_ADDRESS)
+		return -1;
+	values_set_bytes(values, row, text, length);
+	return 0;
+}
+
+static int
 values_set(struct values *values, unsigned int row, const char *text, size_t length, enum values_style style)
 {
 	enum record_type type = record_fields[row].type;
+	bool bytes = type == RECORD_ADDRESS || type == RECORD_BYTES;
 
 	values->of[row].set = true;
-	if (type == RECORD_STRING) {
-		values_set_bytes(values, row, text, length);
-		return 0;
-	}
+	if (type == RECORD_STRING || (bytes && style == VALUES_RAW))
+		return values_set_raw(values, row, text, length);
 	if (strlen(text) != length)
 		return -1;
-	if (type == RECORD_ADDRESS || type == RECORD_BYTES) {
-		if (style == VALUES_PROTO)
-			return values_set_base64(values, row, text, length);
+	if (bytes && style == VALUES_PROTO)
+		return values_set_base64(values, row, text, length);
+	if (bytes)
 		return type == RECORD_ADDRESS ? values_set_address(values, row, text) : values_set_hex(values, row, text, length);
-	}
-	return type <= RECORD_I64 ? values_set_number(values, row, text) : values_set_enum(values, row, text, style);
+	return type <= RECORD_I64 ? values_set_digits(values, row, text) : values_set_enum(values, row, text, style);
+}
+
+int
+values_set_or_say(struct values *values, int row, const char *text, size_t length, enum values_style style, char why[VALUES_WHY])
+{
+	if (values_set(values, (unsigned int)row, text, length, style) == 0)
+		return 0;
+	snprintf(why, VALUES_WHY, "%s: '%.64s' is no value of it", values_name(row), text);
+	return -1;
 }
 
 /* --- the record's bytes ----------------------------------------------------------------- */
@@ -185,22 +224,29 @@ values_put_varint(struct buffer *out, uint64_t value)
 	out->length += varint_write(buffer_reserve(out, VARINT_MAX), value);
 }
 
-void
-values_write(const struct values *values, struct buffer *records)
+int
+values_write_or_say(const struct values *values, struct buffer *records, char why[VALUES_WHY])
 {
+	/* Of what has neither, only what is written is there. */
+	bool ours = values->of[RECORD_F_attributes_present].set || values->of[RECORD_F_record_kind].set;
 	struct buffer record = { 0 };
 
 	for (unsigned int row = 0; row < RECORD_FIELDS; row++) {
 		unsigned int wire = record_wire_type(record_fields[row].type);
 
-		if (!values->of[row].set || values->of[row].number == 0)
+		if (!values->of[row].set || (ours && values->of[row].number == 0))
 			continue;
 		values_put_varint(&record, (uint64_t)record_fields[row].number << 3 | wire);
 		values_put_varint(&record, values->of[row].number);
 		if (wire == 2)
 			buffer_append(&record, values->bytes.bytes + values->of[row].offset, values->of[row].number);
 	}
+	if (record.length == 0) {
+		snprintf(why, VALUES_WHY, "it has no field of a record");
+		return -1;
+	}
 	values_put_varint(records, record.length);
 	buffer_append(records, record.bytes, record.length);
 	buffer_free(&record);
+	return 0;
 }

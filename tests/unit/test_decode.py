@@ -386,7 +386,7 @@ FOREIGN = {
     "ones": b"\xff" * 1000,
     "random": random.Random(1).randbytes(5000),
     "gzip": b"\x1f\x8b\x08\x00" + random.Random(2).randbytes(500),
-    "json": b'{"netns":"default"}\n' * 50,
+    "json": b'["netns", "default"]\n' * 50,
     "unknown fields only": b"\x04\x98\xf4\x01\x05",
     "huge length": varint(2 ** 40) + b"\x08\x01",
     "a string with a NUL": b"\x06\x92\x03\x03a\0b",
