@@ -94,8 +94,9 @@ separated_cut(char *why)
 
 /* Takes the cells of a row, and counts them; -1 with a sentence. */
 static int
-separated_cells(struct reader_state *state, const uint8_t *bytes, size_t length, separated_cell_fn next, bool names, size_t *count, char *why)
+separated_cells(struct reader_state *state, const uint8_t *bytes, size_t length, separated_cell_fn next, size_t *count, char *why)
 {
+	bool names = state->count == 1;
 	struct separated_cell cell = { 0, false };
 
 	for (size_t at = 0; at < length; at = cell.end + 1, ++*count) {
@@ -134,7 +135,7 @@ separated_read(struct reader_state *state, const uint8_t *bytes, size_t length, 
 	values_clear(&state->values);
 	if (bytes[length - 1] != '\n')
 		return separated_cut(why);
-	if (separated_cells(state, bytes, length, next, names, &count, why) == -1)
+	if (separated_cells(state, bytes, length, next, &count, why) == -1)
 		return -1;
 	if (names && !separated_any_known(state)) {
 		snprintf(why, READER_WHY, "it names no field of a record");
