@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/audit.h"
 #include "cli/capture.h"
 #include "cli/consume.h"
 #include "cli/decode.h"
@@ -21,6 +22,7 @@ static const struct {
 } commands[] = {
 	{ "run", run_main, "stream this host's sockets: both daemons, in the foreground" },
 	{ "ns", ns_main, "list the network namespaces" },
+	{ "audit", audit_main, "hold the running processes against the declared policy; the books" },
 	{ "spool", spool_main, "list what waits on disk for the sink, hold it back, try rejects again" },
 	{ "decode", decode_main, "print a file of records in another format" },
 	{ "consume", consume_main, "print a topic of Kafka's, and tell what is missing in it" },

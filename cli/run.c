@@ -26,6 +26,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/program.h"
 #include "cli/run.h"
 #include "common/clock.h"
 #include "common/config.h"
@@ -149,25 +150,6 @@ run_write_config(void)
 		fatal_errno(EXIT_CODE_SYSTEM, "the configuration cannot be passed on");
 }
 
-/* Beside this program, or where an installation puts daemons. */
-static void
-run_find_program(const char *name, char *path, size_t size)
-{
-	char self[PATH_MAX] = "";
-	char *slash;
-
-	if (readlink("/proc/self/exe", self, sizeof(self) - 1) == -1 || (slash = strrchr(self, '/')) == NULL)
-		fatal_errno(EXIT_CODE_SYSTEM, "/proc/self/exe");
-	*slash = '\0';
-	snprintf(path, size, "%s/%s", self, name);
-	if (access(path, X_OK) == 0)
-		return;
-	snprintf(path, size, "%s/../sbin/%s", self, name);
-	if (access(path, X_OK) == 0)
-		return;
-	fatal(EXIT_CODE_SYSTEM, "%s is neither in %s nor in %s/../sbin", name, self, self);
-}
-
 /* --- the daemons --------------------------------------------------------- */
 
 /* In the child. */
@@ -198,7 +180,7 @@ run_start(struct run_daemon *daemon)
 	char path[PATH_MAX + 64];
 	int ends[2];
 
-	run_find_program(daemon->program, path, sizeof(path));
+	program_find(daemon->program, path, sizeof(path));
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == -1)
 		fatal_errno(EXIT_CODE_SYSTEM, "socketpair");
 	if ((daemon->pid = fork()) == 0)

@@ -1,0 +1,355 @@
+"""tcpdiag audit: green on what runs as declared, red for each deliberate weakening, and then by the right name."""
+import ctypes
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+
+import pytest
+
+import harness
+from harness import BIN, PATIENCE, alive, descendants, title, wait_for
+
+WEAKEN = BIN / "tests" / "weaken.so"
+OK, USAGE, INCOMPLETE, PRIVILEGE, DIFFERS = 0, 64, 75, 77, 81
+QUICK = ["--interval", "100ms"]
+PLACES = {"collector": "children", "one collector": "child"}
+
+
+def number(pid, word):
+    """Of a line of status; None where there is no such process any more."""
+    try:
+        return int(re.search(rf"^{word}:\t(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text(), re.M)[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+class Installation:
+    """Both daemons, as the two units would start them, and one namespace that is read."""
+
+    def __init__(self, tcpdiag, world, step=None, where=None, namespaces=1, options=(), collectors=()):
+        weak = {"LD_PRELOAD": str(WEAKEN), "WEAKEN": step, "WEAKEN_IN": PLACES.get(where, "self")}
+        self.tcpdiag, self.options = tcpdiag, ["--sink", "null", *options, *collectors]
+        self.names = [world.named().name for _ in range(namespaces)]
+        self.shipper = tcpdiag.shipper("--sink", "null", *options, **environment(weak if where == "shipper" else {}))
+        wait_for(lambda: harness.listens(tcpdiag.socket), 10, "the shipper")
+        self.namespacer = tcpdiag.namespacer(*harness.OURS, *QUICK, *options, *collectors, **environment(weak if where == "namespacer" or where in PLACES else {}))
+        self.settle = step == "filter-none" and where == "collector"
+        wait_for(lambda: len(self.collectors()) >= namespaces, 20, "collectors that are set up")
+
+    def collectors(self):
+        return [pid for pid in descendants(self.namespacer.pid) if title(pid).startswith("tcpdiag: collector") and self.ready(pid)]
+
+    def ready(self, pid):
+        """Its filter is the last thing that a collector sets up."""
+        if self.settle:
+            return (number(pid, "voluntary_ctxt_switches") or 0) > 20
+        return (number(pid, "Seccomp_filters") or 0) > (number(self.namespacer.pid, "Seccomp_filters") or 0)
+
+    def audit(self, *words, **more):
+        return self.tcpdiag.run("audit", *self.options, "--socket", self.tcpdiag.socket, "--namespacer", self.namespacer.pid,
+                                "--shipper", self.shipper.pid, *words, **more)
+
+
+def environment(more):
+    return {"env": {**os.environ, **more}}
+
+
+@pytest.fixture
+def installed(tcpdiag, world):
+    return lambda *words, **more: Installation(tcpdiag, world, *words, **more)
+
+
+def report(done):
+    """The report as JSON, with an exit code that says the same."""
+    told = json.loads(done.stdout)
+    marks = [one["mark"] for process in told["processes"] for one in process["properties"]]
+    assert (marks.count("differs"), marks.count("unread"), marks.count("holds")) == (told["differ"], told["unread"], told["hold"])
+    assert done.returncode == (DIFFERS if told["differ"] else INCOMPLETE if told["unread"] else OK), done.stderr
+    return told
+
+
+def differing(told):
+    """{(kind, property): value}"""
+    return {(process["kind"], one["property"]): one["value"] for process in told["processes"]
+            for one in process["properties"] if one["mark"] in ("differs", "unread")}
+
+
+# --- green ---------------------------------------------------------------------------
+
+def test_all_green_for_run(tcpdiag, world):
+    """tcpdiag run: three processes, two of one program, are found by their programs and by who talks to whom."""
+    name = world.named("listen:count=1").name
+    running = tcpdiag.stream(*harness.OURS, *QUICK, "--sink", "null")
+    wait_for(lambda: running.collector(name) and number(running.collector(name), "Seccomp_filters") == 2, 20, "a collector")
+    namespacer = running.find("namespacer")[0]
+    done = tcpdiag.run("audit", "--json", "--sink", "null", "--namespacer", namespacer)
+    told = report(done)
+    assert (done.returncode, differing(told)) == (OK, {})
+    assert [process["kind"] for process in told["processes"]] == ["namespacer", "shipper", "collector"]
+    assert {process["pid"] for process in told["processes"]} == {namespacer, running.find("shipper")[0], running.collector(name)}
+    assert all(len(process["properties"]) > 30 for process in told["processes"])
+    running.stop()
+
+
+def test_all_green_for_daemons(installed):
+    """The two daemons; the report for people shows every property with a mark, collectors that are alike once."""
+    running = installed(namespaces=3)
+    done = running.audit()
+    text = done.stdout.decode()
+    assert done.returncode == OK, text + done.stderr
+    assert "\n3 collectors, alike\n" in text and text.endswith(": all is as declared\n")
+    for wanted in (r"  \+ user ids +0 0 0 0$", r"  \+ capabilities, permitted +net_admin$", r"  \+ filters of its own +namespacer:robust collector:strict$",
+                   r"  \+ network namespace +empty$", r"  \+ limits +nproc:0 fsize:0 core:0 memlock:0 nofile:6$", r"  - securebits "):
+        assert re.search(wanted, text, re.M), wanted
+    assert not re.search(r"^  [!?]", text, re.M)
+    verbose = running.audit("--verbose").stdout.decode()
+    assert len(re.findall(r"^collector \d+, which calls itself", verbose, re.M)) == 3
+    assert "      declared: is " in verbose and "      because:  " in verbose
+    # Looking at them has done nothing to them.
+    assert all(alive(pid) for pid in running.collectors()) and not re.search("crashed|refused system call", running.namespacer.log())
+    running.namespacer.stop()
+    assert " 0 crashed " in running.namespacer.log()
+
+
+def test_found_by_the_socket(installed):
+    """Of several installations that one is taken whose configuration it is."""
+    running = installed()
+    done = running.tcpdiag.run("audit", "--json", "--sink", "null", "--socket", running.tcpdiag.socket)
+    assert {process["pid"] for process in report(done)["processes"]} == {running.shipper.pid, running.namespacer.pid, *running.collectors()}
+
+
+def test_collectors_without_capability(installed):
+    """What is declared follows the configuration: without it the same processes are not as declared."""
+    running = installed(collectors=["--collector-capability", "none"])
+    assert running.audit().returncode == OK
+    running.options = ["--sink", "null"]
+    done = running.audit("--json")
+    assert differing(report(done)) == {("collector", "capabilities, permitted"): "", ("collector", "capabilities, effective"): ""}
+
+
+# --- red, by name --------------------------------------------------------------------------
+
+SEALED = "seal+shrink+grow"
+# (what is done, to whom, which properties of whom have to be named, and what their value has in it)
+WEAKENINGS = [
+    ("capability", "shipper", {("shipper", "capabilities, permitted"): "kill", ("shipper", "capabilities, effective"): "kill"}),
+    ("capability", "collector", {("collector", "capabilities, permitted"): "kill", ("collector", "capabilities, effective"): "kill"}),
+    ("inheritable", "namespacer", {("namespacer", "capabilities, inheritable"): "kill"}),
+    ("bounding", "collector", {("collector", "capabilities, bounding"): "kill"}),
+    ("bounding", "namespacer", {("namespacer", "capabilities, bounding"): "sys_rawio"}),
+    ("bounding", "shipper", {("shipper", "capabilities, bounding"): "sys_rawio"}),
+    ("no-new-privs", "namespacer", {("namespacer", "no_new_privs"): "0"}),
+    ("dumpable", "namespacer", {("namespacer", "dumpable"): "yes"}),
+    ("dumpable", "collector", {("collector", "dumpable"): "yes"}),
+    ("dumpable", "shipper", {("shipper", "dumpable"): "yes"}),
+    ("filter-none", "namespacer", {("namespacer", "seccomp mode"): "0", ("namespacer", "filters of its own"): "",
+                                   ("collector", "filters of its own"): "collector:strict"}),
+    ("filter-none", "collector", {("collector", "filters of its own"): "namespacer:robust"}),
+    ("filter-none", "shipper", {("shipper", "seccomp mode"): "0", ("shipper", "filters of its own"): ""}),
+    ("filter-log", "collector", {("collector", "filters of its own"): "sha256:"}),
+    ("filter-log", "shipper", {("shipper", "filters of its own"): "shipper:log"}),
+    ("filter-more", "collector", {("collector", "filters of its own"): "sha256:"}),
+    ("filter-more", "namespacer", {("namespacer", "filters from outside"): "sha256:"}),
+    ("uid", "shipper", {("shipper", "user ids"): "60640"}),
+    ("uid", "collector", {("collector", "user ids"): "60640"}),
+    ("gid", "collector", {("collector", "group ids"): " 0 "}),
+    ("groups", "shipper", {("shipper", "further groups"): "60639"}),
+    ("groups", "collector", {("collector", "further groups"): "60639"}),
+    ("file", "shipper", {("shipper", "descriptors"): "file:/etc/passwd(r)"}),
+    ("file", "namespacer", {("namespacer", "descriptors"): "file:/etc/passwd(r)"}),
+    ("socket", "shipper", {("shipper", "descriptors"): "inet:stream(rw)"}),
+    ("socket", "collector", {("collector", "descriptors"): "inet:stream(rw)"}),
+    ("limit-nofile", "collector", {("collector", "limits"): "core:0 memlock:0 nofile:"}),
+    ("limit-core", "collector", {("collector", "limits"): "core:unlimited"}),
+    ("limit-nproc", "collector", {("collector", "limits"): "nproc:"}),
+    ("namespace-net", "collector", {("collector", "network namespace"): "the-one-it-reads"}),
+    ("namespace-mnt", "collector", {("collector", "mount namespace"): "host", ("collector", "mounts"): "/proc:proc:"}),
+    ("namespace-ipc", "collector", {("collector", "ipc namespace"): "host"}),
+    ("seals", "namespacer", {("namespacer", "seals of rings it holds"): f"data:{SEALED}", ("collector", "seals of shared memory"): f"data:{SEALED}"}),
+    ("control-writable", "namespacer", {("collector", "memory shared with others"): "control(r+w)"}),
+    ("data-writable", "namespacer", {("namespacer", "descriptors"): "memfd:tcpdiag-ring-data(rw)"}),
+    ("memory", "collector", {("collector", "memory writable and executable"): "-"}),
+    ("memory", "shipper", {("shipper", "memory writable and executable"): "-"}),
+    ("signal-caught", "collector", {("collector", "signals caught"): "USR1 SYS", ("collector", "signals ignored"): "USR2"}),
+    ("signal-blocked", "namespacer", {("namespacer", "signals blocked"): "USR2"}),
+    ("signal-blocked", "collector", {("collector", "signals blocked"): "USR2"}),
+]
+
+
+@pytest.mark.parametrize("step, where, wanted", WEAKENINGS, ids=[f"{where}-{step}" for step, where, _ in WEAKENINGS])
+def test_red(installed, step, where, wanted):
+    running = installed(step, where)
+    found = differing(report(running.audit("--json")))
+    assert found.keys() == wanted.keys()
+    for place, value in wanted.items():
+        assert value in f" {found[place]} ", found[place]
+
+
+def test_red_for_a_level_that_only_logs(installed):
+    """Also where the configuration says so: a log ends nothing."""
+    running = installed(options=["--sandbox", "log"], collectors=["--collector-sandbox", "log"])
+    found = differing(report(running.audit("--json")))
+    assert found == {("namespacer", "filters of its own"): "namespacer:log", ("shipper", "filters of its own"): "shipper:log",
+                     ("collector", "filters of its own"): "namespacer:log collector:log"}
+
+
+def test_red_for_another_parent(installed):
+    """A collector that is not the namespacer's own child, but a child's, is found, and so is what stands between."""
+    running = installed("parent", "collector")
+    told = report(running.audit("--json"))
+    parents = [one["value"] for process in told["processes"] for one in process["properties"]
+               if process["kind"] == "collector" and one["property"] == "parent" and one["mark"] == "differs"]
+    assert len(parents) == 1 and re.fullmatch(r"\d+:tcpdiag-namespa", parents[0])
+
+
+def test_red_for_one_of_many(installed):
+    """It is told apart, with what is declared and why, and the others are told once."""
+    running = installed("limit-core", "one collector", namespaces=4)
+    text = (done := running.audit()).stdout.decode()
+    assert done.returncode == DIFFERS
+    assert "\n3 collectors, alike\n" in text
+    own = re.search(r"^collector \d+, which calls itself(.*\n)+", text, re.M)[0]
+    assert re.search(r"^  ! limits +nproc:0 fsize:0 core:unlimited .*\n +declared: is nproc:0 .*\n +because:  \w", own, re.M)
+    assert "NOT AS DECLARED" in own and len(re.findall(r"^  !", text, re.M)) == 1
+
+
+def test_red_for_a_tracer(installed):
+    """Who traces a process owns it; and its filter cannot be read then."""
+    running = installed()
+    libc = ctypes.CDLL(None, use_errno=True)
+    seize, victim = 0x4206, running.collectors()[0]
+    assert libc.ptrace(seize, victim, None, None) == 0
+    found = differing(report(running.audit("--json")))
+    assert found == {("collector", "traced by"): str(os.getpid()), ("collector", "filters of its own"): None, ("collector", "filters from outside"): None}
+    os.kill(victim, signal.SIGKILL)
+    os.waitpid(victim, 0x40000000)
+
+
+def test_red_for_a_thread_of_its_own_rights(installed):
+    """seccomp and capabilities are each thread's own: one that has others is named."""
+    running = installed("thread", "shipper")
+    found = differing(report(running.audit("--json")))
+    assert found.keys() == {("shipper", "threads unlike the first")}
+    assert re.search(r"\d+:Seccomp:", found["shipper", "threads unlike the first"])
+
+
+# --- what cannot be looked at --------------------------------------------------------------------
+
+def test_process_that_dies_while_it_is_looked_at(installed):
+    """A stopped system, killed in the middle: nothing hangs, and what was not seen is said."""
+    running = installed()
+    os.kill(running.shipper.pid, signal.SIGKILL)
+    running.shipper.popen.wait()
+    done = running.audit()
+    assert done.returncode == INCOMPLETE
+    assert f"process {running.shipper.pid} " in done.stderr
+    assert "all is as declared" not in done.stdout.decode()
+
+
+def test_process_that_is_dead_and_not_waited_for(installed):
+    """What is left of it in /proc shows no rights: that is no reason to praise it."""
+    running = installed()
+    os.kill(running.shipper.pid, signal.SIGKILL)
+    wait_for(lambda: harness.stat_of(running.shipper.pid)[0] == "Z", 5, "its end")
+    done = running.audit("--json")
+    assert done.returncode == INCOMPLETE
+    assert f"the shipper, process {running.shipper.pid}, ended while it was looked at" in done.stderr
+    running.shipper.popen.wait()
+
+
+def test_collectors_that_come_and_go(installed, world):
+    """Ended ones are counted, new ones are looked at; it is all the same to the verdict."""
+    running = installed(namespaces=2)
+    churn = subprocess.Popen(["sh", "-c", f"while :; do ip netns add {running.names[0]}-c && ip netns delete {running.names[0]}-c; done"],
+                             start_new_session=True, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(4):
+            told = report(running.audit("--json"))
+            assert differing(told) == {}
+    finally:
+        os.killpg(churn.pid, signal.SIGKILL)
+        churn.wait()
+        subprocess.run(["ip", "netns", "delete", f"{running.names[0]}-c"], check=False, stderr=subprocess.DEVNULL)
+
+
+def test_without_rights(installed):
+    running = installed()
+    done = running.audit(preexec_fn=lambda: os.setresuid(60640, 60640, 60640))
+    assert done.returncode == PRIVILEGE
+    assert "CAP_SYS_PTRACE is missing: needed to look at processes of others" in done.stderr
+    assert done.stdout == b""
+
+
+def test_under_a_filter_of_its_own(installed):
+    """In a container the kernel shows it no filter: it says so at once."""
+    running = installed()
+    script = ("import ctypes, os, sys\n"
+              "program = (ctypes.c_uint8 * 8)(6, 0, 0, 0, 0, 0, 0xff, 0x7f)\n"
+              "class F(ctypes.Structure):\n    _fields_ = [('n', ctypes.c_ushort), ('p', ctypes.c_void_p)]\n"
+              "f = F(1, ctypes.addressof(program))\n"
+              "assert ctypes.CDLL(None).prctl(22, 2, ctypes.byref(f), 0, 0) == 0\n"
+              "os.execv(sys.argv[1], sys.argv[1:])\n")
+    done = subprocess.run(["/usr/bin/python3", "-c", script, BIN / "tcpdiag", "audit", "--namespacer", str(running.namespacer.pid),
+                           "--shipper", str(running.shipper.pid)], capture_output=True, text=True, timeout=30 * PATIENCE)
+    assert done.returncode == PRIVILEGE
+    assert "seccomp filter itself" in done.stderr
+
+
+def test_nothing_runs(tcpdiag):
+    """Programs that nobody runs: nothing to audit is not all green."""
+    here = tcpdiag.folder / "elsewhere"
+    here.mkdir()
+    for name in ("tcpdiag", "tcpdiag-namespacer", "tcpdiag-shipper"):
+        (here / name).write_bytes((BIN / name).read_bytes())
+        (here / name).chmod(0o755)
+    done = subprocess.run([here / "tcpdiag", "audit"], capture_output=True, text=True, timeout=30 * PATIENCE)
+    assert (done.returncode, done.stdout) == (INCOMPLETE, "")
+    assert "no tcpdiag-shipper runs: there is nothing to audit" in done.stderr
+
+
+def test_no_collector(tcpdiag, world):
+    """A namespacer without one is not praised."""
+    shipper = tcpdiag.shipper("--sink", "null")
+    wait_for(lambda: harness.listens(tcpdiag.socket), 10, "the shipper")
+    namespacer = tcpdiag.namespacer("--netns", f"{harness.RUN}-no-such")
+    wait_for(lambda: title(namespacer.pid) == "tcpdiag: namespacer", 10, "the namespacer")
+    done = tcpdiag.run("audit", "--sink", "null", "--namespacer", namespacer.pid, "--shipper", shipper.pid)
+    assert done.returncode == INCOMPLETE and "has no collector to look at" in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--namespacer", "--shipper"])
+def test_no_process_id(tcpdiag, option):
+    done = tcpdiag.run("audit", option, "1x")
+    assert (done.returncode, f"{option}: '1x' is no process id" in done.stderr) == (USAGE, True)
+
+
+# --- hostile ------------------------------------------------------------------------------------------
+
+def test_a_title_that_tells_lies(installed):
+    """A process that is not ours, with a title that clears the screen and says that all is well: shown as what it is."""
+    running = installed()
+    lie = "tcpdiag: shipper\x1b[2J\x1b[31m\n  + user ids   60642\r\x9b\xff all is as declared"
+    fake = subprocess.Popen(["bash", "-c", 'exec -a "$0" sleep 60', os.fsencode(lie)], start_new_session=True)
+    try:
+        wait_for(lambda: title(fake.pid).startswith("tcpdiag: shipper"), 5, "its title")
+        running.shipper, honest = fake, running.shipper
+        done = running.audit()
+        running.shipper = honest
+    finally:
+        fake.kill()
+        fake.wait()
+    assert done.returncode == DIFFERS
+    assert not [byte for byte in done.stdout if byte < 0x20 and byte != 0x0a]
+    text = done.stdout.decode()
+    assert "\x9b" not in text and not re.search(r"^  \+ user ids +60642$", text, re.M)
+    assert re.search(r"^  ! program +/\S*sleep$", text, re.M) and re.search(r"^  ! user ids +0 0 0 0$", text, re.M)
+
+
+def test_a_name_of_a_file_that_tells_lies(installed):
+    """What a descriptor is called is one word, whatever is in it."""
+    running = installed("file-of-lies", "shipper")
+    value = differing(report(running.audit("--json")))["shipper", "descriptors"]
+    assert "%0A" in value and "%1B" in value and "%20" in value
