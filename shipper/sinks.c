@@ -11,6 +11,7 @@ const struct sink *const sinks[] = {
 	&sink_folder,
 	&sink_null,
 	&sink_kafka,
+	&sink_s3,
 	NULL
 };
 

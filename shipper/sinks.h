@@ -10,5 +10,6 @@ extern const struct sink sink_file;
 extern const struct sink sink_folder;
 extern const struct sink sink_null;
 extern const struct sink sink_kafka;
+extern const struct sink sink_s3;
 
 #endif

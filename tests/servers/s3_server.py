@@ -85,8 +85,9 @@ def free_port():
 class Server:
     """One server, in a folder of its own; its objects outlive a kill and a new start."""
 
-    def __init__(self, folder, name="versitygw", tls=False, port=None):
-        self.folder, self.name, self.tls = pathlib.Path(folder).absolute(), name, tls
+    def __init__(self, folder, name="versitygw", tls=False, port=None, domain=None):
+        """domain: a bucket may be named in the host, as BUCKET.DOMAIN."""
+        self.folder, self.name, self.tls, self.domain = pathlib.Path(folder).absolute(), name, tls, domain
         self.port, self.process = port or free_port(), None
         self.log = self.folder / "server.log"
 
@@ -107,6 +108,8 @@ class Server:
         words = [fetch(), "--keep-alive", "--health", "/healthz", "--iam-dir", self.iam(), "-p", listen]
         if self.tls:
             words += ["--cert", self.certificate("server.pem"), "--key", self.certificate("server.key")]
+        if self.domain:
+            words += ["--virtual-domain", f"{self.domain}:{self.port}"]
         return [*words, "posix", data]
 
     def iam(self):

@@ -123,9 +123,9 @@ test_names_that_are_none(void **state)
 		const char	*spec;
 		const char	*error;
 	} bad[] = {
-		{ "sydout", "there is no sink 'sydout'; there are: stdout, stderr, file:TARGET, file:FOLDER/, null, kafka" },
-		{ "", "there is no sink ''; there are: stdout, stderr, file:TARGET, file:FOLDER/, null, kafka" },
-		{ "fil:/x", "there is no sink 'fil'; there are: stdout, stderr, file:TARGET, file:FOLDER/, null, kafka" },
+		{ "sydout", "there is no sink 'sydout'; there are: stdout, stderr, file:TARGET, file:FOLDER/, null, kafka, s3" },
+		{ "", "there is no sink ''; there are: stdout, stderr, file:TARGET, file:FOLDER/, null, kafka, s3" },
+		{ "fil:/x", "there is no sink 'fil'; there are: stdout, stderr, file:TARGET, file:FOLDER/, null, kafka, s3" },
 		{ "file", "sink file needs a target: file:TARGET" },
 		{ "file:", "sink file needs a target: file:TARGET" },
 		{ "null:x", "sink null takes no target, but has 'x'" },
