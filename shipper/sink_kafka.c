@@ -39,6 +39,8 @@ struct sink_kafka_flight {
 	struct sink_id	id;
 };
 
+struct sink_kafka_answer;
+
 struct sink_kafka {
 	struct sink_options	 options;
 	rd_kafka_conf_t		*conf;		/* of every producer */
@@ -54,6 +56,8 @@ struct sink_kafka {
 	bool			 down;		/* no broker is left, which is trouble once there is something to send */
 	bool			 refused;	/* since then a broker refused us: that says more than that none is left */
 	char			 detail[SINK_KAFKA_WHY];	/* of the last broker that could not be reached */
+	const struct sink_kafka_answer *cause;			/* of the end of a broken producer; or NULL */
+	char			 why[SINK_KAFKA_WHY];		/* the same as a sentence */
 };
 
 /* --- what an error means ------------------------------------------------------- */
@@ -133,17 +137,21 @@ sink_kafka_end(struct sink_kafka *kafka)
 		rd_kafka_destroy(kafka->producer);
 	kafka->producer = NULL;
 	kafka->queue = NULL;
+	kafka->cause = NULL;
 	kafka->broken = false;
 }
 
 /* Everything that is on its way comes back, so that nothing overtakes what failed. */
 static void
-sink_kafka_break(struct sink_kafka *kafka)
+sink_kafka_break(struct sink_kafka *kafka, const struct sink_kafka_answer *cause, const char *why)
 {
 	if (kafka->broken)
 		return;
 	kafka->broken = true;
 	kafka->well = false;
+	/* A refusal is of one message only. */
+	kafka->cause = cause->result == SINK_RETRY ? cause : NULL;
+	snprintf(kafka->why, sizeof(kafka->why), "%s", why);
 	rd_kafka_purge(kafka->producer, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT | RD_KAFKA_PURGE_F_NON_BLOCKING);
 }
 
@@ -153,7 +161,7 @@ static void
 sink_kafka_answered(struct sink_kafka *kafka, struct sink_kafka_flight *flight, rd_kafka_resp_err_t error, const char *text)
 {
 	const struct sink_kafka_answer *answer = sink_kafka_answer(error);
-	char why[SINK_KAFKA_WHY];
+	char why[2 * SINK_KAFKA_WHY];
 
 	flight->used = false;
 	kafka->in_flight--;
@@ -165,8 +173,13 @@ sink_kafka_answered(struct sink_kafka *kafka, struct sink_kafka_flight *flight, 
 		kafka->options.done(kafka->options.context, &flight->id, SINK_DELIVERED, SINK_CLASS_NONE, NULL);
 		return;
 	}
+	/* What had to come back with another one, or with the producer, did so for its reason. */
+	if (kafka->cause != NULL && (error == RD_KAFKA_RESP_ERR__PURGE_QUEUE || error == RD_KAFKA_RESP_ERR__PURGE_INFLIGHT)) {
+		answer = kafka->cause;
+		text = kafka->why;
+	}
 	snprintf(why, sizeof(why), "kafka: topic %s: %s", kafka->options.config->kafka_topic, text);
-	sink_kafka_break(kafka);
+	sink_kafka_break(kafka, answer, text);
 	kafka->options.done(kafka->options.context, &flight->id, answer->result, answer->class, why);
 }
 
@@ -213,9 +226,9 @@ sink_kafka_error(rd_kafka_t *producer, int error, const char *reason, void *cont
 	if (producer != kafka->producer)
 		return;
 	if (error == RD_KAFKA_RESP_ERR__FATAL) {
-		error = rd_kafka_fatal_error(producer, kafka->detail, sizeof(kafka->detail));
+		answer = sink_kafka_answer(rd_kafka_fatal_error(producer, kafka->detail, sizeof(kafka->detail)));
 		log_limited(LOG_LEVEL_WARNING, "kafka: the producer is made anew: %s", kafka->detail);
-		sink_kafka_break(kafka);
+		sink_kafka_break(kafka, answer, kafka->detail);
 		return;
 	}
 	if (strstr(reason, "alert bad certificate") != NULL || strstr(reason, "alert certificate required") != NULL) {
