@@ -80,6 +80,20 @@ audit_set_verbose(void *context, const char *value)
 }
 
 static int
+audit_set_sums(void *context, const char *value)
+{
+	(void)context;
+	return audit_set_flag(&audit.sums, value);
+}
+
+static int
+audit_set_policy(void *context, const char *value)
+{
+	(void)context;
+	return audit_set_flag(&audit.policy, value);
+}
+
+static int
 audit_set_pid(enum audit_kind kind, const char *value)
 {
 	char *end;
@@ -110,6 +124,8 @@ audit_set_shipper(void *context, const char *value)
 static const struct config_option audit_options[] = {
 	{ "json", 'j', NULL, "print a JSON object", audit_set_json },
 	{ "verbose", 'v', NULL, "print every collector, and what is declared of it", audit_set_verbose },
+	{ "sums", 0, NULL, "print the books instead, and whether they balance", audit_set_sums },
+	{ "policy", 0, NULL, "print the policy instead, for who signs it", audit_set_policy },
 	{ "namespacer", 0, "PID", "look at this namespacer and its collectors", audit_set_namespacer },
 	{ "shipper", 0, "PID", "look at this shipper", audit_set_shipper },
 	{ NULL, 0, NULL, NULL, NULL }
@@ -409,6 +425,8 @@ audit_processes(void)
 	if ((code = audit_find()) != 0)
 		return code;
 	audit_read_all();
+	if (audit.sums)
+		return audit_sums();
 	code = audit_verdict();
 	audit_report();
 	if (audit_the(AUDIT_COLLECTOR) != NULL)
@@ -433,7 +451,7 @@ audit_main(int argc, char **argv)
 
 	config_init(&audit.config);
 	if ((code = config_parse(&audit.config, &audit_program, argc, argv, NULL)) == -1)
-		code = audit_processes();
+		code = audit.policy ? audit_print_policy() : audit_processes();
 	audit_free();
 	if (fflush(stdout) == 0 && !ferror(stdout))
 		return code;

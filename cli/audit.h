@@ -45,7 +45,10 @@ struct audit_process {
 	size_t		 npages;
 	ino_t		 rings[AUDIT_RINGS];	/* memory files that it shares */
 	size_t		 nrings;
-	unsigned int	 nfilters;	/* as the kernel counts them */
+	struct {
+		uint64_t released, written, later;	/* positions; released is read once more behind written */
+		uint64_t size;				/* 0: it could not be read */
+	}		 ring;		/* a collector's */
 	pid_t		 parent;
 };
 
@@ -64,7 +67,7 @@ struct audit {
 	}			 programs[AUDIT_KINDS], self;	/* a collector's is the namespacer's */
 	ino_t			 host[AUDIT_NAMESPACES], host_user;	/* those of process 1 */
 	pid_t			 chosen[AUDIT_KINDS];	/* by the command line; 0: none */
-	bool			 json, verbose;
+	bool			 json, verbose, sums, policy;
 };
 
 extern struct audit	audit;
@@ -145,8 +148,12 @@ bool		 audit_differs(const struct audit_process *);
 /* All that was read, in one text, but for the namespace that a collector reads.  The caller's. */
 char		*audit_signature(const struct audit_process *);
 
-/* --- audit_report.c: what is printed --------------------------------------------------------- */
+/* --- audit_report.c, audit_sums.c, audit_signed.c: what is printed ------------------------ */
 
 void	audit_report(void);
+/* The books.  An exit code. */
+int	audit_sums(void);
+/* The policy as text, for --policy. */
+int	audit_print_policy(void);
 
 #endif

@@ -160,8 +160,11 @@ expect_shipper_files(struct audit_words *words, const struct audit_process *proc
 	char ledger[SETTINGS_PATH_MAX];
 
 	(void)process;
-	if (audit.settings.target[0] == '/')
-		expect_pattern(words, "file:", audit.settings.target, "(rw)");
+	if (audit.settings.target[0] == '/') {
+		expect_pattern(words, "file:", audit.settings.target, "(*w)");
+		expect_pattern(words, "file:", audit.settings.target, "/*(*w)");	/* where it is a folder */
+		expect_pattern(words, "folder:", audit.settings.target, "(r)");
+	}
 	if (audit.settings.spool[0] != '\0') {
 		expect_pattern(words, "file:", audit.settings.spool, "/*(r*)");
 		expect_pattern(words, "folder:", audit.settings.spool, "*(r)");

@@ -63,7 +63,30 @@ memory_may_write(const char *flags, const char *end)
 
 struct memory_found {
 	struct audit_words	shared, seals, code;
+	char			control[40];	/* where the shipper's page is */
 };
+
+static uint64_t
+memory_position(int fd)
+{
+	uint64_t position = 0;
+
+	return pread(fd, &position, sizeof(position), 0) == (ssize_t)sizeof(position) ? position : 0;
+}
+
+/* Each position is the first word of its file; the shipper's stands before the collector's in memory. */
+static void
+memory_note_positions(struct audit_process *process, const char *name, int fd)
+{
+	struct stat st;
+
+	if (strcmp(name, "control") == 0)
+		process->ring.released = memory_position(fd);
+	if (strcmp(name, "data") != 0 || process->ring.size != 0 || fstat(fd, &st) == -1)
+		return;
+	process->ring.written = memory_position(fd);
+	process->ring.size = (uint64_t)(st.st_size - sysconf(_SC_PAGESIZE));
+}
 
 static void
 memory_note_shared(struct audit_process *process, const struct memory_line *line, bool may_write, struct memory_found *found)
@@ -78,6 +101,9 @@ memory_note_shared(struct audit_process *process, const struct memory_line *line
 		return;
 	if (process->nrings < AUDIT_RINGS && (process->nrings == 0 || process->rings[process->nrings - 1] != line->inode))
 		process->rings[process->nrings++] = line->inode;
+	memory_note_positions(process, name, fd);
+	if (strcmp(name, "control") == 0)
+		snprintf(found->control, sizeof(found->control), "%s", line->range);
 	audit_seals(fd, seals, sizeof(seals));
 	audit_words_add(&found->seals, "%s:%s", name, fd == -1 ? "?" : seals);
 }
@@ -117,6 +143,9 @@ audit_read_memory(struct audit_process *process)
 		if (memory_parse(at, &line))
 			memory_note(process, &line, at, next, &found);
 	}
+	cleanup_fd int control = found.control[0] != '\0' ? openat(process->proc, found.control, O_RDONLY | O_CLOEXEC) : -1;
+
+	process->ring.later = memory_position(control);
 	process->values[AUDIT_WRITABLE_CODE] = audit_words_join(&found.code, true);
 	process->values[AUDIT_SHARED] = audit_words_join(&found.shared, true);
 	process->values[AUDIT_SEALS] = audit_words_join(&found.seals, true);

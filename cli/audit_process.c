@@ -179,7 +179,6 @@ process_read_status(struct audit_process *process)
 	for (size_t i = 0; i < PROCESS_STATUS; i++)
 		process->values[process_status[i].property] = process_status_of(text, i);
 	process->parent = (pid_t)strtol(process_line(text, "PPid:", line, sizeof(line)), NULL, 10);
-	process->nfilters = (unsigned int)strtoul(process_line(text, "Seccomp_filters:", line, sizeof(line)), NULL, 10);
 	process_read_threads(process, &unlike);
 	process->values[AUDIT_ALIKE] = audit_words_join(&unlike, true);
 }
@@ -459,6 +458,7 @@ process_forget(struct audit_process *process)
 	memset(process->values, 0, sizeof(process->values));
 	process->npages = process->nrings = 0;
 	process->reads = 0;
+	memset(&process->ring, 0, sizeof(process->ring));
 }
 
 bool

@@ -1,16 +1,21 @@
 """tcpdiag audit: green on what runs as declared, red for each deliberate weakening, and then by the right name."""
+import contextlib
 import ctypes
+import hashlib
 import json
 import os
 import pathlib
 import re
 import signal
+import socket
 import subprocess
+import threading
 
 import pytest
 
 import harness
 from harness import BIN, PATIENCE, alive, descendants, title, wait_for
+from test_metrics import Listener
 
 WEAKEN = BIN / "tests" / "weaken.so"
 OK, USAGE, INCOMPLETE, PRIVILEGE, DIFFERS = 0, 64, 75, 77, 81
@@ -324,6 +329,103 @@ def test_no_collector(tcpdiag, world):
 def test_no_process_id(tcpdiag, option):
     done = tcpdiag.run("audit", option, "1x")
     assert (done.returncode, f"{option}: '1x' is no process id" in done.stderr) == (USAGE, True)
+
+
+# --- the policy to sign ---------------------------------------------------------------------------
+
+def test_policy_is_the_same_everywhere(tcpdiag):
+    """Without rights, whatever is configured; its last line is the digest of what is before."""
+    one = tcpdiag.run("audit", "--policy", preexec_fn=lambda: os.setresuid(60640, 60640, 60640))
+    other = tcpdiag.run("audit", "--policy", "--sandbox", "log", "--collector-capability", "none")
+    assert (one.returncode, one.stdout) == (OK, other.stdout)
+    text, last = one.stdout[:one.stdout.rindex(b"SHA-256")], one.stdout[one.stdout.rindex(b"SHA-256"):].decode()
+    assert last == f"SHA-256 of all lines above: {hashlib.sha256(text).hexdigest()}\n"
+
+
+def test_policy_says_all_that_is_checked(tcpdiag, installed):
+    """Every property that a report has, and every policy of system calls as it stands in its file."""
+    policy = tcpdiag.run("audit", "--policy").stdout.decode()
+    for path in (harness.ROOT / "seccomp").glob("*.policy"):
+        assert path.read_text() in policy, path.name
+    titles = {"namespacer": "THE NAMESPACER", "collector": "EACH COLLECTOR", "shipper": "THE SHIPPER"}
+    for process in report(installed().audit("--json", "--verbose"))["processes"]:
+        part = policy[policy.index(f"\n{titles[process['kind']]}\n"):]
+        for one in process["properties"]:
+            assert f"\n  {one['property']}\n    read from: " in part, one["property"]
+            for declared in one.get("declared", []):
+                assert f"    because: {declared['why']}\n" in part
+
+
+# --- the books ------------------------------------------------------------------------------------------
+
+def test_sums(tcpdiag, world):
+    """Of a system that is at work: each equation with its numbers, who says them, and that they balance."""
+    name = world.named("listen:count=3").name
+    running = tcpdiag.stream(*harness.OURS, *QUICK, "--sink", f"file:{tcpdiag.folder}/out", "--format", "jsonl")
+    records = harness.RecordFile(tcpdiag.folder / "out")
+    records.wait_for_snapshots(name, 3)
+    words = ["audit", "--sums", "--namespacer", running.find("namespacer")[0], "--socket", tcpdiag.socket]
+    done = tcpdiag.run(*words, "--json")
+    told = json.loads(done.stdout)
+    assert done.returncode == OK and told["balanced"], done.stdout
+    assert [(one["sum"], one["balanced"]) for one in told["sums"]] == [
+        ("sockets in collectors", True), ("bytes in rings", True), ("records in the shipper", True)]
+    for one in told["sums"]:
+        assert sum(term["value"] for term in one["left"]) == sum(term["value"] for term in one["right"]) > 0
+    assert [one["source"] for one in told["sums"]][0] == "a collector's word"
+    assert told["rings"]["rings"] == 1 and told["rings"]["impossible"] == 0
+    text = tcpdiag.run(*words).stdout.decode()
+    assert re.search(r"^\+ sockets in collectors \(a collector's word\)\n    read \d+ = encoded \d+ \+ filtered 0 \+ dropped 0$", text, re.M)
+    assert text.endswith("the books balance\n")
+    running.stop()
+
+
+class FakePage:
+    """Answers as a shipper's metrics would."""
+
+    def __init__(self, path, body):
+        self.listener, self.body = socket.socket(socket.AF_UNIX), body.encode()
+        self.listener.bind(str(path))
+        self.listener.listen(5)
+        self.thread = threading.Thread(target=self.serve, daemon=True)
+        self.thread.start()
+
+    def serve(self):
+        with contextlib.suppress(OSError):
+            while True:
+                client = self.listener.accept()[0]
+                client.recv(4096)
+                client.sendall(b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\n" + self.body)
+                client.close()
+
+    def close(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        self.thread.join()
+
+
+def test_sums_that_do_not_balance(installed):
+    """A page on which one record is missing: it says which sum, and its exit code too."""
+    running = installed()
+    page = Listener(running.tcpdiag.socket.with_suffix(".metrics.sock")).get("/metrics")[1]
+    assert re.search(r"^tcpdiag_records_drained_total \d+$", page, re.M)
+    wrong = re.sub(r"^(tcpdiag_records_drained_total) \d+$", r"\1 18446744073709551615", page, flags=re.M)
+    where = running.tcpdiag.folder / "fake.sock"
+    fake = FakePage(where, wrong)
+    try:
+        done = running.audit("--sums", "--metrics", f"unix:{where}")
+    finally:
+        fake.close()
+    text = done.stdout.decode()
+    assert done.returncode == DIFFERS
+    assert "! records in the shipper" in text and "+ bytes in rings" in text and text.endswith("THE BOOKS DO NOT BALANCE\n")
+
+
+def test_sums_without_a_page(installed):
+    running = installed()
+    done = running.audit("--sums", "--metrics", f"unix:{running.tcpdiag.folder}/nobody.sock")
+    assert done.returncode == INCOMPLETE
+    assert "the shipper's metrics cannot be read at " in done.stderr and done.stdout == b""
 
 
 # --- hostile ------------------------------------------------------------------------------------------
