@@ -24,6 +24,7 @@
 #include "collector/setup.h"
 #include "collector/walk.h"
 #include "common/confine.h"
+#include "common/ring.h"
 #include "seccomp/sandbox.h"
 
 enum {
@@ -245,6 +246,19 @@ setup_die_with_parent(void)
 	return -1;
 }
 
+/*
+ * The requests stay read-only and the ring where it is, also if the filter had
+ * a hole.  What is written, stack and data, cannot be sealed to any use.
+ */
+static int
+setup_seal(void)
+{
+	size_t length;
+	const void *ring = ring_producer_memory(setup.start->ring, &length);
+
+	return confine_seal(ring, length) == -1 ? -1 : confine_seal(setup.start->pinned, (size_t)sysconf(_SC_PAGESIZE));
+}
+
 static int
 setup_filter(void)
 {
@@ -278,6 +292,7 @@ static const struct {
 	/* The sanitizers' own memory is in there. */
 	{ "let go of the namespacer's memory", setup_let_go },
 #endif
+	{ "seal its memory", setup_seal },
 	{ "load its filter", setup_filter },
 };
 

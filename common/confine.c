@@ -1,5 +1,6 @@
 /* The steps by which a process gives up what it does not need. */
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 
 #include <errno.h>
 #include <grp.h>
@@ -13,6 +14,9 @@
     SECBIT_NO_SETUID_FIXUP | SECBIT_NO_SETUID_FIXUP_LOCKED |			\
     SECBIT_KEEP_CAPS_LOCKED | SECBIT_NO_CAP_AMBIENT_RAISE |			\
     SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED)
+
+/* The same on every machine, and newer than many headers. */
+enum { CONFINE_MSEAL = 462 };
 
 int
 confine_user(uid_t uid, gid_t gid, bool keep)
@@ -84,6 +88,12 @@ int
 confine_undumpable(void)
 {
 	return prctl(PR_SET_DUMPABLE, 0);
+}
+
+int
+confine_seal(const void *start, size_t length)
+{
+	return syscall(CONFINE_MSEAL, start, length, 0UL) == -1 && errno != ENOSYS ? -1 : 0;
 }
 
 bool

@@ -6,6 +6,7 @@
 #define COMMON_CONFINE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <sys/capability.h>
 #include <sys/types.h>
 
@@ -20,6 +21,11 @@ int	confine_securebits(void);
 int	confine_no_new_privileges(void);
 /* No core, no ptrace by the same uid, /proc/PID belongs to root. */
 int	confine_undumpable(void);
+/*
+ * Whole pages whose mapping can no longer be changed, moved or taken away, by
+ * whatever call.  Nothing happens before Linux 6.10.
+ */
+int	confine_seal(const void *start, size_t length);
 /* True if any capability is permitted. */
 bool	confine_holds_any(void);
 

@@ -198,6 +198,13 @@ ring_create(struct ring_memory *memory, struct ring_producer *producer, size_t s
 	return 0;
 }
 
+const void *
+ring_producer_memory(const struct ring_producer *producer, size_t *length)
+{
+	*length = ring_reservation(producer->size);
+	return (const uint8_t *)producer->own - RING_DATA_PAGE * ring_page();
+}
+
 void
 ring_memory_close(struct ring_memory *memory)
 {

@@ -96,6 +96,9 @@ void	ring_producer_unmap(struct ring_producer *producer);
 /* The smallest valid size that holds so many bytes, at most RING_SIZE_MAX. */
 size_t	ring_size_for(uint64_t bytes);
 
+/* What ring_create mapped, for a process that keeps it for its life: memory and length. */
+const void	*ring_producer_memory(const struct ring_producer *, size_t *length);
+
 /* --- the producer ------------------------------------------------------ */
 
 /*

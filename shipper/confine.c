@@ -1,11 +1,14 @@
 /* The shipper's confinement: see confine.h. */
 #include "common/confine.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/exit.h"
 #include "common/log.h"
+#include "seccomp/sandbox.h"
 #include "shipper/confine.h"
+#include "shipper/landlock.h"
 
 static int
 shipper_confine_failed(const char *step, const char *remedy)
@@ -27,11 +30,52 @@ shipper_confine_root(uid_t uid, gid_t gid)
 	return 0;
 }
 
+/* What was started before would keep what this thread gives up. */
+static bool
+shipper_confine_alone(void)
+{
+	struct stat st;
+
+	/* A folder each, and the two that every folder has. */
+	return stat("/proc/self/task", &st) == -1 || st.st_nlink == 3;
+}
+
+static int
+shipper_confine_files(const struct settings *settings, const struct config *config, bool passed)
+{
+	int abi = landlock_confine(settings, config, passed);
+
+	if (abi == -1)
+		return shipper_confine_failed("restrict itself by Landlock", " (sandbox = off does without)");
+	if (abi == 0)
+		log_info("Landlock: this kernel has none that can be used (Linux 5.19 and later, in its list of lsm=)");
+	else
+		log_info("Landlock: ABI %d", abi);
+	return 0;
+}
+
+static int
+shipper_confine_calls(enum sandbox_level level)
+{
+	if (sandbox_enter(&sandbox_shipper, level) == -1)
+		return shipper_confine_failed("load the seccomp filter", " (the kernel needs CONFIG_SECCOMP_FILTER)");
+	log_info("seccomp: shipper %s", sandbox_level_name(level));
+	if (level == SANDBOX_LOG)
+		log_warning("sandbox = log: the shipper may make any system call");
+	else if (level == SANDBOX_OFF)
+		log_warning("sandbox = off: the shipper may make any system call, and open any file that its user may");
+	return 0;
+}
+
 int
-shipper_confine(uid_t uid, gid_t gid, enum sandbox_level level)
+shipper_confine(uid_t uid, gid_t gid, const struct settings *settings, const struct config *config, bool passed)
 {
 	int code = 0;
 
+	if (!shipper_confine_alone()) {
+		log_error("a thread was started too early: it would not be confined");
+		return EXIT_CODE_INTERNAL;
+	}
 	if (geteuid() == 0 && (code = shipper_confine_root(uid, gid)) != 0)
 		return code;
 	/* What a unit gave in ambient or inheritable sets goes here. */
@@ -45,10 +89,7 @@ shipper_confine(uid_t uid, gid_t gid, enum sandbox_level level)
 		return shipper_confine_failed("set no_new_privs", "");
 	if (confine_undumpable() == -1)
 		return shipper_confine_failed("become undumpable", "");
-	if (sandbox_enter(&sandbox_shipper, level) == -1)
-		return shipper_confine_failed("load the seccomp filter", " (the kernel needs CONFIG_SECCOMP_FILTER)");
-	log_info("seccomp: shipper %s", sandbox_level_name(level));
-	if (level < SANDBOX_ROBUST)
-		log_warning("sandbox = %s: the shipper may make any system call", sandbox_level_name(level));
-	return 0;
+	if (settings->sandbox != SANDBOX_OFF && (code = shipper_confine_files(settings, config, passed)) != 0)
+		return code;
+	return shipper_confine_calls(settings->sandbox);
 }

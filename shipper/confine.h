@@ -4,13 +4,14 @@
 
 #include <sys/types.h>
 
-#include "seccomp/sandbox.h"
+#include "shipper/settings.h"
 
 /*
  * Started as root, it becomes uid and gid; in any case it ends up with no
- * capability, no way to one, and its seccomp filter.  Returns 0, or the exit
- * code; the message is written.
+ * capability, no way to one, the files of landlock.h and its seccomp filter.
+ * passed: whoever started us opens the sink's files.
+ * Returns 0, or the exit code; the message is written.
  */
-int	shipper_confine(uid_t uid, gid_t gid, enum sandbox_level);
+int	shipper_confine(uid_t uid, gid_t gid, const struct settings *, const struct config *, bool passed);
 
 #endif

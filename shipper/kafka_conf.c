@@ -358,6 +358,8 @@ kafka_conf_read(const char *key, const char *name, char *error, size_t size)
 		return text;
 	snprintf(error, size, "%s: %s: %s", key, name, n == -1 ? strerror(errno) : n == 0 ? "the file is empty" :
 	    "it is too large, or has a NUL byte");
+	if (text != NULL)
+		explicit_bzero(text, KAFKA_CONF_FILE_MAX);
 	free(text);
 	return NULL;
 }
@@ -450,7 +452,7 @@ kafka_conf_token(rd_kafka_t *client, const struct config *config)
 	token[strcspn(token, "\r\n")] = '\0';
 	if (rd_kafka_oauthbearer_set_token(client, token, end, user, NULL, 0, error, sizeof(error)) != RD_KAFKA_RESP_ERR_NO_ERROR)
 		rd_kafka_oauthbearer_set_token_failure(client, error);
-	explicit_bzero(token, strlen(token));
+	explicit_bzero(token, KAFKA_CONF_FILE_MAX);
 	free(token);
 }
 

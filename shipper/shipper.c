@@ -615,7 +615,7 @@ shipper_start(struct shipper *s)
 	shipper_open_ledger(s);
 	if (s->settings.spool[0] != '\0' && !s->once)
 		spool_prepare(s->settings.spool, uid, gid);
-	if ((code = shipper_confine(uid, gid, s->settings.sandbox)) != 0)
+	if ((code = shipper_confine(uid, gid, &s->settings, &s->config, s->parent != -1)) != 0)
 		return code;
 	shipper_set_timers(s);
 	/* Its lock comes before anything is taken over. */

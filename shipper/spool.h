@@ -66,7 +66,7 @@ enum { SPOOL_MACHINE_MAX = 64 };
 
 /* Which machine this is, for spool_options: /etc/machine-id, or "". */
 const char	*spool_machine(char *to, size_t size);
-/* As root, before it is given up: a folder that is not there is made, and is that user's. */
+/* Before the rights are given up: a folder that is not there is made, and is that user's. */
 void		 spool_prepare(const char *dir, uid_t uid, gid_t gid);
 /* NULL with one sentence in error. */
 struct spool	*spool_open(const struct spool_options *, char *error, size_t size);

@@ -28,7 +28,8 @@ spool_prepare(const char *dir, uid_t uid, gid_t gid)
 {
 	cleanup_fd int fd = -1;
 
-	if (geteuid() != 0 || mkdir(dir, 0700) == -1)
+	/* Later nobody can make it. */
+	if (mkdir(dir, 0700) == -1 || geteuid() != 0)
 		return;
 	fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd != -1 && fchown(fd, uid, gid) == -1)

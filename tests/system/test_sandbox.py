@@ -3,6 +3,8 @@ import os
 import pathlib
 import re
 import signal
+import socket
+import struct
 import subprocess
 
 import pytest
@@ -13,7 +15,7 @@ from harness import RecordFile, alive, wait_for
 CALLS = {name: int(number) for name, number in re.findall(
     r"^#define __NR_(\w+) (\d+)$", pathlib.Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h").read_text(), re.MULTILINE)}
 EXIT_SANDBOX = 80
-ENOSYS, EBADF, EFAULT = 38, 9, 14
+EPERM, EBADF, EACCES, EFAULT, ENOSYS = 1, 9, 13, 14, 38
 NETLINK = 3  # the collector's sock_diag socket
 X32 = 0x40000000
 NOTHING = (1 << 64) - 1  # as an argument: no pointer, no descriptor
@@ -30,6 +32,18 @@ def calls(pid, name, *arguments):
     said = subprocess.run([harness.BIN / "tests" / "tracee", "call", str(pid), str(number), *map(str, arguments or [NOTHING] * 6)],
                           capture_output=True, text=True, check=True).stdout.split()
     return int(said[1]) if said[0] == "returned" else None
+
+
+def memory(data):
+    return f"hex:{data.hex()}"
+
+
+def opens(pid, path, flags=os.O_RDONLY):
+    """0, or the error with which a process cannot open a file."""
+    fd = calls(pid, "openat", NOTHING, memory(os.fsencode(path) + b"\0"), flags | os.O_CLOEXEC, 0o600)
+    if fd >= 0:
+        assert calls(pid, "close", fd) == 0
+    return min(fd, 0)
 
 
 @pytest.fixture
@@ -151,6 +165,83 @@ def test_the_deny_list_of_the_namespacer_is_beneath(run):
     assert calls(collector, "ptrace") is None
     wait_for(lambda: "refused system call ptrace\n" in system.daemon.log(), 10)
     wait_for(lambda: system.pid("collector") not in (None, collector), 30, "the next collector")
+    system.still_works()
+    system.daemon.stop()
+
+
+def test_files_that_a_shipper_can_open(tcpdiag, folder):
+    """Landlock: what its configuration names and what libraries need, and nothing else, though everybody else may read it."""
+    tcpdiag.socket = folder / "run" / "shipper.sock"
+    for name in ("sink", "spool", "keys", "other", "run"):
+        (folder / name).mkdir()
+        (folder / name).chmod(0o777)
+        (folder / name / "file").write_text("-")
+        (folder / name / "file").chmod(0o666)
+    shipper = tcpdiag.shipper("--sink", f"file:{folder}/sink/out.jsonl", "--format", "jsonl", "--spool", folder / "spool" / "mine",
+                              "--kafka-tls-ca", folder / "keys" / "file", "--kafka-tls", "yes")
+    wait_for(lambda: harness.listens(tcpdiag.socket), 10)
+    assert "Landlock: ABI " in shipper.log()
+    made = os.O_RDWR | os.O_CREAT
+    for path, flags, wanted in [
+        (folder / "sink" / "file", os.O_RDWR, 0), (folder / "sink" / "new", made, 0), (folder / "spool" / "mine" / "new", made, 0),
+        (folder / "keys" / "file", os.O_RDONLY, 0), (folder / "keys" / "file", os.O_WRONLY, EACCES), (folder / "keys" / "new", made, EACCES),
+        (folder / "spool" / "file", os.O_RDONLY, EACCES), (folder / "other" / "file", os.O_RDONLY, EACCES), (folder / "other" / "new", made, EACCES),
+        (folder / "other", os.O_RDONLY | os.O_DIRECTORY, EACCES), ("/etc/passwd", os.O_RDONLY, 0), ("/etc/ssl/certs", os.O_RDONLY, 0),
+        ("/proc/self/statm", os.O_RDONLY, 0), ("/proc/1/status", os.O_RDONLY, EACCES), ("/proc/version", os.O_RDONLY, EACCES),
+        ("/", os.O_RDONLY | os.O_DIRECTORY, EACCES), ("/usr/bin/env", os.O_RDONLY, EACCES), ("/dev/zero", os.O_RDONLY, EACCES),
+    ]:
+        assert opens(shipper.pid, path, flags) == -wanted, path
+    (folder / "other" / "folder").mkdir()
+    for name, what, *arguments in (("unlink", "file"), ("mkdir", "new", 0o700), ("rmdir", "folder")):
+        assert calls(shipper.pid, name, memory(bytes(folder / "other" / what) + b"\0"), *arguments) == -EACCES, name
+    assert (folder / "other" / "file").exists()
+    # It listens on no port, and has nobody to signal, even of its own user.
+    port = calls(shipper.pid, "socket", socket.AF_INET, socket.SOCK_STREAM, 0)
+    address = struct.pack("=H2sI8x", socket.AF_INET, b"\0\0", 0)
+    assert calls(shipper.pid, "bind", port, memory(address), len(address)) == -EACCES
+    with subprocess.Popen(["setpriv", "--reuid=60642", "--regid=60642", "--clear-groups", "sleep", "60"]) as sleeper:
+        wait_for(lambda: harness.title(sleeper.pid) == "sleep 60", 10)
+        assert calls(shipper.pid, "kill", sleeper.pid, signal.SIGTERM) == -EPERM
+        sleeper.kill()
+    # A file that was moved away is made anew.
+    (folder / "sink" / "out.jsonl").rename(folder / "sink" / "before.jsonl")
+    shipper.send(signal.SIGHUP)
+    wait_for(lambda: (folder / "sink" / "out.jsonl").exists(), 10, "a new file")
+    shipper.stop()
+    assert not tcpdiag.socket.exists()
+
+
+def test_without_landlock(tcpdiag, folder):
+    """sandbox = off is for a host where something needs a file that nobody thought of."""
+    (folder / "file").write_text("-")
+    (folder / "file").chmod(0o666)
+    shipper = tcpdiag.shipper("--sink", "null", "--sandbox", "off")
+    wait_for(lambda: harness.listens(tcpdiag.socket), 10)
+    assert opens(shipper.pid, folder / "file", os.O_RDWR) == 0
+    assert "open any file that its user may" in shipper.log() and "Landlock" not in shipper.log()
+    shipper.stop()
+
+
+def mappings(pid):
+    """(first line, what may be done, flags) of each mapping."""
+    for text in re.split(r"^(?=[0-9a-f]+-[0-9a-f]+ )", pathlib.Path(f"/proc/{pid}/smaps").read_text(), flags=re.MULTILINE)[1:]:
+        yield text.split("\n")[0], text.split()[1], re.search(r"^VmFlags: (.*)$", text, re.MULTILINE)[1].split()
+
+
+def test_memory_of_a_collector_is_sealed(run):
+    """Its ring, and the one page of requests, which is read-only: no call can change what they are (Linux 6.10)."""
+    system = run("robust", "off")
+    collector = system.pid("collector")
+    sealed = [(line, rights) for line, rights, flags in mappings(collector) if "sl" in flags and "[v" not in line]
+    ring = [rights for line, rights in sealed if "/memfd:tcpdiag-ring" in line]
+    assert sorted(ring) == ["r--s", "rw-s", "rw-s"]
+    assert len(ring) == sum("/memfd:tcpdiag-ring" in line for line, *_ in mappings(collector))
+    requests = [line for line, rights in sealed if rights == "r--p"]
+    assert len(requests) == 1
+    start, end = (int(word, 16) for word in requests[0].split()[0].split("-"))
+    assert calls(collector, "mprotect", start, end - start, 3) == -EPERM
+    assert calls(collector, "munmap", start, end - start) == -EPERM
+    assert calls(collector, "mmap", start, end - start, 3, 0x32, NOTHING, 0) == -EPERM
     system.still_works()
     system.daemon.stop()
 

@@ -6,7 +6,9 @@
  *					that it made, a line each; "ready" before
  *	tracee call PID NUMBER A0 ...	makes the call in its place: "returned
  *					RESULT", and it goes on as before; or
- *					"refused", and its handler runs
+ *					"refused", and its handler runs.  An
+ *					argument "hex:..." is an address of these
+ *					bytes
  */
 #include <sys/ptrace.h>
 #include <sys/uio.h>
@@ -22,7 +24,14 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { TRACEE_CALLS = 1024, TRACEE_STOP_BIT = 0x80, TRACEE_ARGUMENTS = 6 };
+enum { TRACEE_CALLS = 1024, TRACEE_STOP_BIT = 0x80, TRACEE_ARGUMENTS = 6, TRACEE_BYTES = 256, TRACEE_RED_ZONE = 128 };
+
+/* What an argument is: a number, or bytes that are put into the other process. */
+struct word {
+	unsigned long	number;
+	size_t		length;
+	unsigned char	bytes[TRACEE_BYTES];
+};
 
 static _Noreturn void
 fail(const char *what)
@@ -111,37 +120,65 @@ is_refused(pid_t pid)
 	return ptrace(PTRACE_PEEKSIGINFO, pid, &first, &info) == 1 && info.si_signo == SIGSYS;
 }
 
-/* It sleeps in a call, behind the instruction that made it: that is done again with other numbers. */
+/* Below what its stack holds now. */
+static unsigned long
+place(pid_t pid, const struct word *word, unsigned long *stack)
+{
+	struct iovec from = { (void *)word->bytes, word->length };
+	struct iovec to;
+
+	if (word->length == 0)
+		return word->number;
+	*stack = (*stack - word->length) & ~15UL;
+	to = (struct iovec){ (void *)*stack, word->length };
+	if (process_vm_writev(pid, &from, 1, &to, 1, 0) != (ssize_t)word->length)
+		fail("its memory cannot be written");
+	return *stack;
+}
+
 static void
-call(pid_t pid, const unsigned long *words)
+go_to(pid_t pid, unsigned int op)
+{
+	struct __ptrace_syscall_info info;
+
+	do {
+		if (ptrace(PTRACE_SYSCALL, pid, NULL, NULL) == -1 || !WIFSTOPPED(next_stop(pid)))
+			fail("it does not go on");
+	} while (ptrace(PTRACE_GET_SYSCALL_INFO, pid, (void *)sizeof(info), &info) <= 0 || info.op != op);
+}
+
+/* The next call that it makes, or makes again, becomes another one; afterwards it makes its own. */
+static void
+call(pid_t pid, const struct word *words)
 {
 	struct user_regs_struct before, now;
+	unsigned long stack, arguments[TRACEE_ARGUMENTS];
 
 	seize(pid);
+	go_to(pid, PTRACE_SYSCALL_INFO_ENTRY);
 	registers(pid, PTRACE_GETREGSET, &before);
-	before.rip -= 2;
-	before.rax = before.orig_rax;
-	before.orig_rax = -1UL;
+	stack = before.rsp - TRACEE_RED_ZONE;
+	for (int i = 0; i < TRACEE_ARGUMENTS; i++)
+		arguments[i] = place(pid, &words[i + 1], &stack);
 	now = before;
-	now.rax = words[0];
-	now.rdi = words[1];
-	now.rsi = words[2];
-	now.rdx = words[3];
-	now.r10 = words[4];
-	now.r8 = words[5];
-	now.r9 = words[6];
+	now.orig_rax = words[0].number;
+	now.rdi = arguments[0];
+	now.rsi = arguments[1];
+	now.rdx = arguments[2];
+	now.r10 = arguments[3];
+	now.r8 = arguments[4];
+	now.r9 = arguments[5];
 	registers(pid, PTRACE_SETREGSET, &now);
-	/* Its entry and its end. */
-	for (int stop = 0; stop < 2; stop++) {
-		if (ptrace(PTRACE_SYSCALL, pid, NULL, NULL) == -1)
-			fail("it does not go on");
-		next_stop(pid);
-	}
+	go_to(pid, PTRACE_SYSCALL_INFO_EXIT);
 	if (is_refused(pid))
 		puts("refused");
 	else {
 		registers(pid, PTRACE_GETREGSET, &now);
 		printf("returned %ld\n", (long)now.rax);
+		/* The instruction is two bytes long. */
+		before.rip -= 2;
+		before.rax = before.orig_rax;
+		before.orig_rax = -1UL;
 		registers(pid, PTRACE_SETREGSET, &before);
 	}
 	if (ptrace(PTRACE_DETACH, pid, NULL, NULL) == -1)
@@ -149,7 +186,7 @@ call(pid_t pid, const unsigned long *words)
 }
 #else
 static void
-call(pid_t pid, const unsigned long *words)
+call(pid_t pid, const struct word *words)
 {
 	(void)pid;
 	(void)words;
@@ -158,13 +195,24 @@ call(pid_t pid, const unsigned long *words)
 }
 #endif
 
+static void
+read_word(struct word *word, const char *text)
+{
+	if (strncmp(text, "hex:", 4) != 0) {
+		word->number = strtoul(text, NULL, 0);
+		return;
+	}
+	for (text += 4; word->length < TRACEE_BYTES && sscanf(text, "%2hhx", &word->bytes[word->length]) == 1; text += 2)
+		word->length++;
+}
+
 int
 main(int argc, char **argv)
 {
-	unsigned long words[1 + TRACEE_ARGUMENTS] = { 0 };
+	static struct word words[1 + TRACEE_ARGUMENTS];
 
 	for (int i = 3; i < argc && i - 3 <= TRACEE_ARGUMENTS; i++)
-		words[i - 3] = strtoul(argv[i], NULL, 0);
+		read_word(&words[i - 3], argv[i]);
 	if (argc == 3 && strcmp(argv[1], "list") == 0)
 		list(atoi(argv[2]));
 	else if (argc >= 4 && strcmp(argv[1], "call") == 0)
