@@ -190,7 +190,8 @@ def test_numbers_are_those_of_the_output(tcpdiag, world, folder, file, beside, s
     assert rest.get("rings_published_bytes_total") == rest.get("rings_read_bytes_total") > 0
     assert rest.get("namespacer_connected") == 0 and rest.get("oldest_snapshot_timestamp_seconds") == 0
     rest.assert_balanced()
-    assert f'version="{re.search(r"\d+\.[\d.]+", shipper.log())[0]}"' in rest.text
+    version = re.search(r"tcpdiag-shipper: ([0-9.]+) ", shipper.log())[1]
+    assert f'version="{version}"' in rest.text
     assert 'tcpdiag_delivery_info{format="jsonl",sink="file"} 1\n' in rest.text
     assert 0 < rest.get("shipper_cpu_seconds_total") < 60 and rest.get("shipper_resident_memory_bytes") > 1 << 20
     assert abs(rest.get("shipper_start_time_seconds") - time.time()) < 600
