@@ -6,6 +6,7 @@
 #ifndef SHIPPER_HTTP_CLIENT_H
 #define SHIPPER_HTTP_CLIENT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -36,6 +37,11 @@ struct http_request {
 	/* NULL: none.  Stays valid, and where it is, until the answer or the cancel. */
 	const uint8_t	*body;
 	size_t		 length;
+	/*
+	 * Sent once at most: on a connection of its own.  When one that was kept breaks
+	 * without a word, libcurl sends the request again by itself.
+	 */
+	bool		 once;
 };
 
 struct http_answer {

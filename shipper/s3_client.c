@@ -541,8 +541,16 @@ s3_upload_keys(void *context, const struct s3_keys *keys, enum sink_class class,
 	buffer_printf(&url, "%s://%s%s%s%s", target->scheme, target->host, (const char *)request.path.bytes,
 	    request.query.length > 1 ? "?" : "", (const char *)request.query.bytes);
 	buffer_append(&url, "", 1);
-	upload->call = http_client_send(upload->client->http, &(struct http_request){ s3_steps[upload->step].method,
-	    (const char *)url.bytes, headers, request.npairs, request.body, request.length }, s3_upload_answered, upload, error, sizeof(error));
+	upload->call = http_client_send(upload->client->http, &(struct http_request){
+		.method = s3_steps[upload->step].method,
+		.url = (const char *)url.bytes,
+		.headers = headers,
+		.nheaders = request.npairs,
+		.body = request.body,
+		.length = request.length,
+		/* A 412 for what was sent the first time says that another's object is there, so it has to be the first time. */
+		.once = !upload->object.again && (upload->step == S3_PUT || upload->step == S3_COMPLETE),
+	}, s3_upload_answered, upload, error, sizeof(error));
 	buffer_free(&request.path);
 	buffer_free(&request.query);
 	buffer_free(&authorization);

@@ -390,7 +390,14 @@ s3_web_fetch(struct s3_credentials *c)
 	else
 		snprintf(url, sizeof(url), "https://sts.%s.amazonaws.com%s/", c->config->s3_region,
 		    strncmp(c->config->s3_region, "cn-", 3) == 0 ? ".cn" : "");
-	s3_credentials_send(c, &(struct http_request){ "POST", url, headers, 1, (const uint8_t *)c->body, body.length - 1 });
+	s3_credentials_send(c, &(struct http_request){
+		.method = "POST",
+		.url = url,
+		.headers = headers,
+		.nheaders = 1,
+		.body = (const uint8_t *)c->body,
+		.length = body.length - 1,
+	});
 }
 
 static bool

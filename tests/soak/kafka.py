@@ -69,11 +69,14 @@ class Soak:
         self.broker.start()
         self.topic = Topic(self.broker, partitions=3)
         self.metrics = Listener(self.folder / "metrics.sock")
-        self.busy = self.world.named("-l", "listen", f"established:count={CONNECTIONS},replace=20")
-        self.churning = [self.world.named("-l", "established:count=20") for _ in range(NAMESPACES)]
+        self.load()
         self.ship()
         self.name()
         self.settle()
+
+    def load(self):
+        self.busy = self.world.named("-l", "listen", f"established:count={CONNECTIONS},replace=20")
+        self.churning = [self.world.named("-l", "established:count=20") for _ in range(NAMESPACES)]
 
     def delivered(self):
         try:
@@ -152,9 +155,12 @@ class Soak:
     def dropped(self):
         return self.metrics.scrape().get("records_dropped_total", reason="refused")
 
-    def run(self):
-        acts = [self.kill_the_broker, self.let_the_broker_refuse_batches, self.kill_a_collector, self.kill_the_shipper,
+    def acts(self):
+        return [self.kill_the_broker, self.let_the_broker_refuse_batches, self.kill_a_collector, self.kill_the_shipper,
                 self.kill_the_namespacer, self.stop_the_broker]
+
+    def run(self):
+        acts = self.acts()
         end = time.monotonic() + self.seconds
         for number, act in enumerate(itertools.cycle(acts)):
             if number >= len(acts) and time.monotonic() > end:
@@ -249,7 +255,11 @@ def records(value):
 
 def soak(seconds, folder, say=print):
     """Raises AssertionError if something was lost."""
-    one = Soak(seconds, pathlib.Path(folder), say)
+    return whole(Soak(seconds, pathlib.Path(folder), say))
+
+
+def whole(one):
+    """From its start to the proof."""
     try:
         one.start()
         one.run()
@@ -260,16 +270,16 @@ def soak(seconds, folder, say=print):
     return one
 
 
-def main(words):
+def main(words, run=soak, usage=__doc__):
     if len(words) != 1 or not words[0].isdigit():
-        print(__doc__.strip(), file=sys.stderr)
+        print(usage.strip(), file=sys.stderr)
         return 2
     harness.become_subreaper()
     folder = pathlib.Path(tempfile.mkdtemp(prefix="tcpdiag-soak-"))
     folder.chmod(0o777)
     start = time.monotonic()
     try:
-        soak(int(words[0]), folder, lambda text: print(f"{time.monotonic() - start:6.0f} s  {text}", flush=True))
+        run(int(words[0]), folder, lambda text: print(f"{time.monotonic() - start:6.0f} s  {text}", flush=True))
     except AssertionError as why:
         print(f"soak: {why}", file=sys.stderr)
         return 1

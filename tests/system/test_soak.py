@@ -8,6 +8,7 @@ from harness import ROOT
 sys.path.append(str(ROOT / "tests" / "soak"))
 import kafka  # noqa: E402  (its folder is known only now)
 import kafka_outage  # noqa: E402
+import s3  # noqa: E402
 
 
 @pytest.mark.timeout(300)
@@ -23,3 +24,10 @@ def test_a_kafka_that_stops(clean, folder, scene, load):
     """No collector gives up, the spool drains, and what is missing in the topic is what is told."""
     done = kafka_outage.outage(scene, load, 6, 1, folder)
     assert (done.missing > 0) == (scene == "full-spool")
+
+
+@pytest.mark.timeout(300)
+def test_s3_loses_nothing_whatever_is_killed(clean, folder):
+    """Server, collector, shipper, namespacer killed in turn, and errors in between: each record is in one object, and the books balance."""
+    done = s3.soak(20, folder, names=("versitygw",)).done
+    assert len(done) == 7 and all(done.values())

@@ -42,7 +42,7 @@ struct request {
 
 /* What it says, in turn; the last one again and again. */
 struct reply {
-	int		 status;	/* 0: nothing, for ever */
+	int		 status;	/* 0: nothing, for ever; -1: the connection ends */
 	const char	*body;
 	const char	*header, *value;
 };
@@ -87,7 +87,9 @@ serve(struct evhttp_request *http, void *context)
 		for (char *c = request->headers + start; *c != ':'; c++)
 			*c |= *c >= 'A' && *c <= 'Z' ? 0x20 : 0;
 	}
-	if (reply->status == 0)
+	if (reply->status == -1)
+		evhttp_connection_free(evhttp_request_get_connection(http));
+	if (reply->status <= 0)
 		return;
 	if (reply->header != NULL)
 		evhttp_add_header(evhttp_request_get_output_headers(http), reply->header, reply->value);
@@ -472,6 +474,22 @@ test_a_server_that_says_nothing(void **state)
 	assert_true(clock_monotonic() - before < 30 * SECOND);
 }
 
+/* Or a 412 would be for our own object; from the second time on it does not matter. */
+static void
+test_what_is_sent_first_is_sent_once(void **state)
+{
+	struct fixture *f = *state;
+
+	REPLIES(f, { 200, "", NULL, NULL }, { -1, "", NULL, NULL }, { 412, ERROR("PreconditionFailed"), NULL, NULL });
+	put(f, "x", false);
+	put(f, "x", false);
+	assert_int_equal(f->result.class, SINK_CLASS_UNREACHABLE);
+	assert_false(f->result.foreign);
+	assert_int_equal(f->nrequests, 2);
+	put(f, "x", true);
+	assert_int_equal(f->result.result, SINK_DELIVERED);
+}
+
 static void
 test_nobody_listens(void **state)
 {
@@ -791,6 +809,7 @@ main(void)
 		TEST(test_parts_that_fail_are_cleared),
 		TEST(test_a_part_without_a_tag_is_no_success),
 		TEST(test_a_server_that_says_nothing),
+		TEST(test_what_is_sent_first_is_sent_once),
 		TEST(test_nobody_listens),
 		TEST(test_an_answer_without_end),
 		TEST(test_what_is_cancelled_is_not_answered),
