@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -342,6 +343,38 @@ test_a_store_has_its_size(void **state)
 	store_close(store);
 }
 
+static uint64_t
+writes_so_far(void)
+{
+	FILE *io = fopen("/proc/self/io", "r");
+	char line[128];
+	uint64_t writes = 0;
+
+	assert_non_null(io);
+	while (fgets(line, sizeof(line), io) != NULL)
+		(void)sscanf(line, "syscw: %" SCNu64, &writes);
+	fclose(io);
+	return writes;
+}
+
+/* Gigabytes are reserved by asking for them, not by writing them. */
+static void
+test_a_large_file_is_there_at_once(void **state)
+{
+	struct fixture *f = *state;
+	const uint64_t size = 2ULL << 30;
+	uint64_t before = writes_so_far();
+	struct store *store = store_open(f->path, size, true, false, &f->result, f->error, sizeof(f->error));
+	struct stat st;
+
+	assert_non_null(store);
+	assert_int_equal(stat(f->path, &st), 0);
+	assert_true((uint64_t)st.st_blocks * 512 >= size);
+	/* Those of the tables and of the journal's blocks; a block of the file is 4 KiB. */
+	assert_true(writes_so_far() - before < 10000);
+	store_close(store);
+}
+
 static void
 test_files_that_are_no_store(void **state)
 {
@@ -523,6 +556,7 @@ main(void)
 		test(test_what_is_put_in_comes_out),
 		test(test_what_is_not_committed_is_not_there),
 		test(test_a_store_has_its_size),
+		test(test_a_large_file_is_there_at_once),
 		test(test_files_that_are_no_store),
 		test(test_damage),
 		test(test_a_killed_writer),
