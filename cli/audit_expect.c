@@ -151,6 +151,32 @@ expect_pattern(struct audit_words *words, const char *before, const char *path, 
 	buffer_free(&word);
 }
 
+/* Where bind mounts of namespaces are looked for. */
+static void
+expect_namespacer_folders(struct audit_words *words, const struct audit_process *process)
+{
+	(void)process;
+	audit_words_split(words, "folder:/run/netns(r) folder:/run/docker/netns(r)");
+	for (size_t i = 0; i < audit.config.netns_folder.count; i++)
+		expect_pattern(words, "folder:", audit.config.netns_folder.items[i], "(r)");
+}
+
+/* A file, or a folder and what is below it; without a slash at its end. */
+static void
+expect_files(struct audit_words *words, const char *path)
+{
+	char bare[SETTINGS_PATH_MAX];
+
+	snprintf(bare, sizeof(bare), "%s", path);
+	for (size_t n = strlen(bare); n > 1 && bare[n - 1] == '/'; n--)
+		bare[n - 1] = '\0';
+	expect_pattern(words, "file:", bare, "(*w)");
+	expect_pattern(words, "file:", bare, "/*(r*)");
+	expect_pattern(words, "file:", bare, "/*(w)");
+	expect_pattern(words, "folder:", bare, "(r)");
+	expect_pattern(words, "folder:", bare, "/*(r)");
+}
+
 /* The sink's file, the spool, and what libraries read to find a host. */
 static void
 expect_shipper_files(struct audit_words *words, const struct audit_process *process)
@@ -160,15 +186,10 @@ expect_shipper_files(struct audit_words *words, const struct audit_process *proc
 	char ledger[SETTINGS_PATH_MAX];
 
 	(void)process;
-	if (audit.settings.target[0] == '/') {
-		expect_pattern(words, "file:", audit.settings.target, "(*w)");
-		expect_pattern(words, "file:", audit.settings.target, "/*(*w)");	/* where it is a folder */
-		expect_pattern(words, "folder:", audit.settings.target, "(r)");
-	}
-	if (audit.settings.spool[0] != '\0') {
-		expect_pattern(words, "file:", audit.settings.spool, "/*(r*)");
-		expect_pattern(words, "folder:", audit.settings.spool, "*(r)");
-	}
+	if (audit.settings.target[0] == '/')
+		expect_files(words, audit.settings.target);
+	if (audit.settings.spool[0] != '\0')
+		expect_files(words, audit.settings.spool);
 	settings_ledger(ledger, sizeof(ledger), &audit.config);
 	expect_pattern(words, "file:", ledger, "(rw)");
 	audit_words_split(words, host);
@@ -222,6 +243,7 @@ static const struct {
 	{ "namespacer_outer", expect_namespacer_outer },
 	{ "filter", expect_own_filter },
 	{ "namespacer_filter", expect_parents_filter },
+	{ "namespacer_folders", expect_namespacer_folders },
 	{ "shipper_files", expect_shipper_files },
 	{ "shipper_network", expect_shipper_network },
 	{ "shipper_maps", expect_shipper_maps },

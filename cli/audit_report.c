@@ -59,12 +59,12 @@ report_property(const struct audit_process *process, enum audit_property propert
 }
 
 static void
-report_properties(const struct audit_process *process, bool all)
+report_properties(const struct audit_process *process, bool all, bool alike)
 {
 	for (enum audit_property property = 0; property < AUDIT_PROPERTIES && !process->gone; property++) {
 		enum audit_mark mark;
 
-		if (!report_has_row(process, property))
+		if (!report_has_row(process, property) || (alike && property == AUDIT_READS))
 			continue;
 		mark = audit_mark(process, property);
 		if (all || mark == AUDIT_DIFFERS || mark == AUDIT_UNREAD || property == AUDIT_READS)
@@ -123,11 +123,11 @@ report_group(const struct report_group *group)
 	if (group->count == 1) {
 		report_head(first);
 	} else {
-		printf("%zu collectors, alike\n", group->count);
+		printf("%zu collectors, alike but for the namespace that each reads\n", group->count);
 		if (audit_differs(first))
 			report_pids(group);
 	}
-	report_properties(first, !audit_differs(first));
+	report_properties(first, !audit_differs(first), group->count > 1);
 }
 
 static void
@@ -141,7 +141,7 @@ report_collectors(void)
 			continue;
 		}
 		report_head(&audit.processes[i]);
-		report_properties(&audit.processes[i], true);
+		report_properties(&audit.processes[i], true, false);
 	}
 	for (size_t i = 0; i < report.count; i++) {
 		report_group(&report.groups[i]);
@@ -163,6 +163,15 @@ report_count(enum audit_mark wanted)
 	return count;
 }
 
+static bool
+report_saw_all(void)
+{
+	for (size_t i = 0; i < audit.count; i++)
+		if (audit.processes[i].gone)
+			return false;
+	return report_count(AUDIT_UNREAD) == 0 && audit_the(AUDIT_COLLECTOR) != NULL;
+}
+
 static void
 report_end(void)
 {
@@ -171,7 +180,7 @@ report_end(void)
 	if (audit.ended > 0)
 		printf("%zu collectors ended while they were looked at\n", audit.ended);
 	printf("%zu processes, %zu properties hold, %zu differ, %zu could not be read: %s\n", audit.count, report_count(AUDIT_HOLDS),
-	    differ, unread, differ > 0 ? "NOT AS DECLARED" : unread > 0 ? "not all was seen" : "all is as declared");
+	    differ, unread, differ > 0 ? "NOT AS DECLARED" : !report_saw_all() ? "not all was seen" : "all is as declared");
 }
 
 /* --- JSON ------------------------------------------------------------------------------------ */
@@ -265,7 +274,7 @@ audit_report(void)
 		if (audit.processes[i].kind == AUDIT_COLLECTOR)
 			continue;
 		report_head(&audit.processes[i]);
-		report_properties(&audit.processes[i], true);
+		report_properties(&audit.processes[i], true, false);
 	}
 	report_collectors();
 	report_end();

@@ -98,7 +98,8 @@ static const char signed_head[] =
     "setpcap net_admin sys_chroot sys_ptrace sys_admin; $filter and\n"
     "$namespacer_filter: the policies below at the levels sandbox and\n"
     "collector-sandbox, at least robust; $outer: as many as the parent has, or any\n"
-    "under a service manager; $shipper_files, $shipper_maps: of sink and spool, and\n"
+    "under a service manager; $namespacer_folders: /run/netns, /run/docker/netns and\n"
+    "those of netns-folder; $shipper_files, $shipper_maps: of sink and spool, and\n"
     "what libraries read in /etc and /usr to find and trust a host;\n"
     "$shipper_network: sockets of the internet where sink or metrics ask for them.\n";
 

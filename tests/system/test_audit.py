@@ -16,6 +16,8 @@ import pytest
 import harness
 from harness import BIN, PATIENCE, alive, descendants, title, wait_for
 from test_metrics import Listener
+from test_units import SHIPPER, installed, start, stop, system  # noqa: F401 (fixtures)
+from topics import Topic
 
 WEAKEN = BIN / "tests" / "weaken.so"
 OK, USAGE, INCOMPLETE, PRIVILEGE, DIFFERS = 0, 64, 75, 77, 81
@@ -34,13 +36,14 @@ def number(pid, word):
 class Installation:
     """Both daemons, as the two units would start them, and one namespace that is read."""
 
-    def __init__(self, tcpdiag, world, step=None, where=None, namespaces=1, options=(), collectors=()):
+    def __init__(self, tcpdiag, world, step=None, where=None, namespaces=1, both=(), ship=("--sink", "null"), collect=()):
         weak = {"LD_PRELOAD": str(WEAKEN), "WEAKEN": step, "WEAKEN_IN": PLACES.get(where, "self")}
-        self.tcpdiag, self.options = tcpdiag, ["--sink", "null", *options, *collectors]
+        self.tcpdiag, self.options = tcpdiag, [*ship, *both, *collect]
         self.names = [world.named().name for _ in range(namespaces)]
-        self.shipper = tcpdiag.shipper("--sink", "null", *options, **environment(weak if where == "shipper" else {}))
+        self.shipper = tcpdiag.shipper(*ship, *both, **environment(weak if where == "shipper" else {}))
         wait_for(lambda: harness.listens(tcpdiag.socket), 10, "the shipper")
-        self.namespacer = tcpdiag.namespacer(*harness.OURS, *QUICK, *options, *collectors, **environment(weak if where == "namespacer" or where in PLACES else {}))
+        self.namespacer = tcpdiag.namespacer(*harness.OURS, *QUICK, *both, *collect,
+                                             **environment(weak if where == "namespacer" or where in PLACES else {}))
         self.settle = step == "filter-none" and where == "collector"
         wait_for(lambda: len(self.collectors()) >= namespaces, 20, "collectors that are set up")
 
@@ -63,7 +66,7 @@ def environment(more):
 
 
 @pytest.fixture
-def installed(tcpdiag, world):
+def install(tcpdiag, world):
     return lambda *words, **more: Installation(tcpdiag, world, *words, **more)
 
 
@@ -99,13 +102,13 @@ def test_all_green_for_run(tcpdiag, world):
     running.stop()
 
 
-def test_all_green_for_daemons(installed):
+def test_all_green_for_daemons(install):
     """The two daemons; the report for people shows every property with a mark, collectors that are alike once."""
-    running = installed(namespaces=3)
+    running = install(namespaces=3)
     done = running.audit()
     text = done.stdout.decode()
     assert done.returncode == OK, text + done.stderr
-    assert "\n3 collectors, alike\n" in text and text.endswith(": all is as declared\n")
+    assert "\n3 collectors, alike but for the namespace that each reads\n" in text and text.endswith(": all is as declared\n")
     for wanted in (r"  \+ user ids +0 0 0 0$", r"  \+ capabilities, permitted +net_admin$", r"  \+ filters of its own +namespacer:robust collector:strict$",
                    r"  \+ network namespace +empty$", r"  \+ limits +nproc:0 fsize:0 core:0 memlock:0 nofile:6$", r"  - securebits "):
         assert re.search(wanted, text, re.M), wanted
@@ -119,16 +122,66 @@ def test_all_green_for_daemons(installed):
     assert " 0 crashed " in running.namespacer.log()
 
 
-def test_found_by_the_socket(installed):
+def delivering(tcpdiag, world, *ship):
+    """An installation that has drained something, and the shipper's properties as a report has them."""
+    running = Installation(tcpdiag, world, ship=ship)
+    metrics = Listener(tcpdiag.socket.with_suffix(".metrics.sock"))
+    metrics.wait_for(lambda page: page.get("records_drained_total") > 0, 20, "records")
+    told = report(running.audit("--json"))
+    assert differing(told) == {}
+    shipper = next(process for process in told["processes"] if process["kind"] == "shipper")
+    return running, {one["property"]: one["value"] for one in shipper["properties"]}
+
+
+def test_all_green_for_objects(tcpdiag, world, folder):
+    """Files and folders below the sink's target, and the spool's, are what it may have open."""
+    for name in ("objects", "spool"):
+        (folder / name).mkdir()
+        (folder / name).chmod(0o777)
+    _, values = delivering(tcpdiag, world, "--sink", f"file:{folder}/objects/", "--format", "parquet", "--spool", folder / "spool")
+    assert f"{folder}/objects" in values["descriptors"] and f"{folder}/spool" in values["descriptors"]
+
+
+def test_all_green_for_kafka(broker, tcpdiag, world):
+    """Threads and sockets of a library have the shipper's rights; for another sink's configuration they would be too much."""
+    running, values = delivering(tcpdiag, world, "--sink", "kafka", "--kafka-brokers", broker.address(), "--kafka-topic", Topic(broker).name)
+    assert int(values["threads"]) > 2 and "inet:stream(rw)" in values["descriptors"]
+    running.options = ["--sink", "null"]
+    assert "inet:stream(rw)" in differing(report(running.audit("--json")))["shipper", "descriptors"]
+
+
+def test_all_green_for_units(system):
+    """Under systemd: each has the filters of its unit beneath its own, and namespaces that the unit made."""
+    start(system)
+    done = system.run("tcpdiag", "audit", "--json", check=False)
+    told = json.loads(done)
+    assert differing(told) == {} and told["hold"] > 70, done
+    outer = {(process["kind"], one["property"]): one["value"] for process in told["processes"] for one in process["properties"]}
+    assert "sha256:" in outer["namespacer", "filters from outside"] == outer["collector", "filters from outside"]
+    assert "systemd" in outer["namespacer", "parent"]
+    assert system.run("tcpdiag", "audit").endswith(": all is as declared\n")
+    assert system.run("tcpdiag", "audit", "--sums").endswith("the books balance\n")
+    stop(system)
+
+
+def test_red_for_a_unit_that_was_opened(system):
+    """A drop-in gives the shipper a group, which it has no right to give up: it is named."""
+    start(system, (SHIPPER, "SupplementaryGroups=nogroup"))
+    found = differing(json.loads(system.run("tcpdiag", "audit", "--json", check=False)))
+    assert found.keys() == {("shipper", "further groups")} and "65534" in found["shipper", "further groups"].split()
+    stop(system)
+
+
+def test_found_by_the_socket(install):
     """Of several installations that one is taken whose configuration it is."""
-    running = installed()
+    running = install()
     done = running.tcpdiag.run("audit", "--json", "--sink", "null", "--socket", running.tcpdiag.socket)
     assert {process["pid"] for process in report(done)["processes"]} == {running.shipper.pid, running.namespacer.pid, *running.collectors()}
 
 
-def test_collectors_without_capability(installed):
+def test_collectors_without_capability(install):
     """What is declared follows the configuration: without it the same processes are not as declared."""
-    running = installed(collectors=["--collector-capability", "none"])
+    running = install(collect=["--collector-capability", "none"])
     assert running.audit().returncode == OK
     running.options = ["--sink", "null"]
     done = running.audit("--json")
@@ -185,45 +238,45 @@ WEAKENINGS = [
 
 
 @pytest.mark.parametrize("step, where, wanted", WEAKENINGS, ids=[f"{where}-{step}" for step, where, _ in WEAKENINGS])
-def test_red(installed, step, where, wanted):
-    running = installed(step, where)
+def test_red(install, step, where, wanted):
+    running = install(step, where)
     found = differing(report(running.audit("--json")))
     assert found.keys() == wanted.keys()
     for place, value in wanted.items():
         assert value in f" {found[place]} ", found[place]
 
 
-def test_red_for_a_level_that_only_logs(installed):
+def test_red_for_a_level_that_only_logs(install):
     """Also where the configuration says so: a log ends nothing."""
-    running = installed(options=["--sandbox", "log"], collectors=["--collector-sandbox", "log"])
+    running = install(both=["--sandbox", "log"], collect=["--collector-sandbox", "log"])
     found = differing(report(running.audit("--json")))
     assert found == {("namespacer", "filters of its own"): "namespacer:log", ("shipper", "filters of its own"): "shipper:log",
                      ("collector", "filters of its own"): "namespacer:log collector:log"}
 
 
-def test_red_for_another_parent(installed):
+def test_red_for_another_parent(install):
     """A collector that is not the namespacer's own child, but a child's, is found, and so is what stands between."""
-    running = installed("parent", "collector")
+    running = install("parent", "collector")
     told = report(running.audit("--json"))
     parents = [one["value"] for process in told["processes"] for one in process["properties"]
                if process["kind"] == "collector" and one["property"] == "parent" and one["mark"] == "differs"]
     assert len(parents) == 1 and re.fullmatch(r"\d+:tcpdiag-namespa", parents[0])
 
 
-def test_red_for_one_of_many(installed):
+def test_red_for_one_of_many(install):
     """It is told apart, with what is declared and why, and the others are told once."""
-    running = installed("limit-core", "one collector", namespaces=4)
+    running = install("limit-core", "one collector", namespaces=4)
     text = (done := running.audit()).stdout.decode()
     assert done.returncode == DIFFERS
-    assert "\n3 collectors, alike\n" in text
+    assert "\n3 collectors, alike but for the namespace that each reads\n" in text
     own = re.search(r"^collector \d+, which calls itself(.*\n)+", text, re.M)[0]
     assert re.search(r"^  ! limits +nproc:0 fsize:0 core:unlimited .*\n +declared: is nproc:0 .*\n +because:  \w", own, re.M)
     assert "NOT AS DECLARED" in own and len(re.findall(r"^  !", text, re.M)) == 1
 
 
-def test_red_for_a_tracer(installed):
+def test_red_for_a_tracer(install):
     """Who traces a process owns it; and its filter cannot be read then."""
-    running = installed()
+    running = install()
     libc = ctypes.CDLL(None, use_errno=True)
     seize, victim = 0x4206, running.collectors()[0]
     assert libc.ptrace(seize, victim, None, None) == 0
@@ -233,9 +286,9 @@ def test_red_for_a_tracer(installed):
     os.waitpid(victim, 0x40000000)
 
 
-def test_red_for_a_thread_of_its_own_rights(installed):
+def test_red_for_a_thread_of_its_own_rights(install):
     """seccomp and capabilities are each thread's own: one that has others is named."""
-    running = installed("thread", "shipper")
+    running = install("thread", "shipper")
     found = differing(report(running.audit("--json")))
     assert found.keys() == {("shipper", "threads unlike the first")}
     assert re.search(r"\d+:Seccomp:", found["shipper", "threads unlike the first"])
@@ -243,20 +296,53 @@ def test_red_for_a_thread_of_its_own_rights(installed):
 
 # --- what cannot be looked at --------------------------------------------------------------------
 
-def test_process_that_dies_while_it_is_looked_at(installed):
-    """A stopped system, killed in the middle: nothing hangs, and what was not seen is said."""
-    running = installed()
+@pytest.fixture
+def stuck(install):
+    """A shipper that waits in the kernel where nothing can stop it, as for a disk that does not answer."""
+    running = install("stuck", "shipper")
+    running.shipper.send(signal.SIGUSR1)
+    wait_for(lambda: harness.stat_of(running.shipper.pid)[0] == "D", 10, "a process in an uninterruptible call")
+    yield running
+    for pid in descendants(running.shipper.pid):
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_process_that_dies_while_it_is_looked_at(stuck):
+    """In the middle of it: nothing hangs, and what was not seen is said."""
+    audit = subprocess.Popen([BIN / "tcpdiag", "audit", "--sink", "null", "--namespacer", str(stuck.namespacer.pid),
+                              "--shipper", str(stuck.shipper.pid)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: number(stuck.shipper.pid, "TracerPid") == audit.pid, 10, "the look at its filters")
+    os.kill(stuck.shipper.pid, signal.SIGKILL)
+    out, err = audit.communicate(timeout=30 * PATIENCE)
+    assert audit.returncode == INCOMPLETE, out + err
+    assert f"the shipper, process {stuck.shipper.pid}, ended while it was looked at" in err
+    assert "all is as declared" not in out
+
+
+def test_process_that_cannot_be_stopped(stuck):
+    """Its filters cannot be read: that is said in bounded time, and it is not traced for ever."""
+    found = differing(report(stuck.audit("--json", timeout=30)))
+    assert found["shipper", "filters of its own"] is None
+    assert number(stuck.shipper.pid, "TracerPid") == 0
+    for pid in descendants(stuck.shipper.pid):
+        os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: harness.stat_of(stuck.shipper.pid)[0] == "S", 10, "a shipper that goes on")
+    stuck.shipper.stop()
+
+
+def test_process_that_is_not_there(install):
+    """An id that nobody has any more."""
+    running = install()
     os.kill(running.shipper.pid, signal.SIGKILL)
     running.shipper.popen.wait()
     done = running.audit()
     assert done.returncode == INCOMPLETE
-    assert f"process {running.shipper.pid} " in done.stderr
-    assert "all is as declared" not in done.stdout.decode()
+    assert f"process {running.shipper.pid} has ended before it was looked at" in done.stderr and done.stdout == b""
 
 
-def test_process_that_is_dead_and_not_waited_for(installed):
+def test_process_that_is_dead_and_not_waited_for(install):
     """What is left of it in /proc shows no rights: that is no reason to praise it."""
-    running = installed()
+    running = install()
     os.kill(running.shipper.pid, signal.SIGKILL)
     wait_for(lambda: harness.stat_of(running.shipper.pid)[0] == "Z", 5, "its end")
     done = running.audit("--json")
@@ -265,9 +351,9 @@ def test_process_that_is_dead_and_not_waited_for(installed):
     running.shipper.popen.wait()
 
 
-def test_collectors_that_come_and_go(installed, world):
+def test_collectors_that_come_and_go(install, world):
     """Ended ones are counted, new ones are looked at; it is all the same to the verdict."""
-    running = installed(namespaces=2)
+    running = install(namespaces=2)
     churn = subprocess.Popen(["sh", "-c", f"while :; do ip netns add {running.names[0]}-c && ip netns delete {running.names[0]}-c; done"],
                              start_new_session=True, stderr=subprocess.DEVNULL)
     try:
@@ -280,17 +366,17 @@ def test_collectors_that_come_and_go(installed, world):
         subprocess.run(["ip", "netns", "delete", f"{running.names[0]}-c"], check=False, stderr=subprocess.DEVNULL)
 
 
-def test_without_rights(installed):
-    running = installed()
+def test_without_rights(install):
+    running = install()
     done = running.audit(preexec_fn=lambda: os.setresuid(60640, 60640, 60640))
     assert done.returncode == PRIVILEGE
     assert "CAP_SYS_PTRACE is missing: needed to look at processes of others" in done.stderr
     assert done.stdout == b""
 
 
-def test_under_a_filter_of_its_own(installed):
+def test_under_a_filter_of_its_own(install):
     """In a container the kernel shows it no filter: it says so at once."""
-    running = installed()
+    running = install()
     script = ("import ctypes, os, sys\n"
               "program = (ctypes.c_uint8 * 8)(6, 0, 0, 0, 0, 0, 0xff, 0x7f)\n"
               "class F(ctypes.Structure):\n    _fields_ = [('n', ctypes.c_ushort), ('p', ctypes.c_void_p)]\n"
@@ -342,13 +428,13 @@ def test_policy_is_the_same_everywhere(tcpdiag):
     assert last == f"SHA-256 of all lines above: {hashlib.sha256(text).hexdigest()}\n"
 
 
-def test_policy_says_all_that_is_checked(tcpdiag, installed):
+def test_policy_says_all_that_is_checked(tcpdiag, install):
     """Every property that a report has, and every policy of system calls as it stands in its file."""
     policy = tcpdiag.run("audit", "--policy").stdout.decode()
     for path in (harness.ROOT / "seccomp").glob("*.policy"):
         assert path.read_text() in policy, path.name
     titles = {"namespacer": "THE NAMESPACER", "collector": "EACH COLLECTOR", "shipper": "THE SHIPPER"}
-    for process in report(installed().audit("--json", "--verbose"))["processes"]:
+    for process in report(install().audit("--json", "--verbose"))["processes"]:
         part = policy[policy.index(f"\n{titles[process['kind']]}\n"):]
         for one in process["properties"]:
             assert f"\n  {one['property']}\n    read from: " in part, one["property"]
@@ -404,9 +490,9 @@ class FakePage:
         self.thread.join()
 
 
-def test_sums_that_do_not_balance(installed):
+def test_sums_that_do_not_balance(install):
     """A page on which one record is missing: it says which sum, and its exit code too."""
-    running = installed()
+    running = install()
     page = Listener(running.tcpdiag.socket.with_suffix(".metrics.sock")).get("/metrics")[1]
     assert re.search(r"^tcpdiag_records_drained_total \d+$", page, re.M)
     wrong = re.sub(r"^(tcpdiag_records_drained_total) \d+$", r"\1 18446744073709551615", page, flags=re.M)
@@ -421,8 +507,8 @@ def test_sums_that_do_not_balance(installed):
     assert "! records in the shipper" in text and "+ bytes in rings" in text and text.endswith("THE BOOKS DO NOT BALANCE\n")
 
 
-def test_sums_without_a_page(installed):
-    running = installed()
+def test_sums_without_a_page(install):
+    running = install()
     done = running.audit("--sums", "--metrics", f"unix:{running.tcpdiag.folder}/nobody.sock")
     assert done.returncode == INCOMPLETE
     assert "the shipper's metrics cannot be read at " in done.stderr and done.stdout == b""
@@ -430,9 +516,9 @@ def test_sums_without_a_page(installed):
 
 # --- hostile ------------------------------------------------------------------------------------------
 
-def test_a_title_that_tells_lies(installed):
+def test_a_title_that_tells_lies(install):
     """A process that is not ours, with a title that clears the screen and says that all is well: shown as what it is."""
-    running = installed()
+    running = install()
     lie = "tcpdiag: shipper\x1b[2J\x1b[31m\n  + user ids   60642\r\x9b\xff all is as declared"
     fake = subprocess.Popen(["bash", "-c", 'exec -a "$0" sleep 60', os.fsencode(lie)], start_new_session=True)
     try:
@@ -450,8 +536,8 @@ def test_a_title_that_tells_lies(installed):
     assert re.search(r"^  ! program +/\S*sleep$", text, re.M) and re.search(r"^  ! user ids +0 0 0 0$", text, re.M)
 
 
-def test_a_name_of_a_file_that_tells_lies(installed):
+def test_a_name_of_a_file_that_tells_lies(install):
     """What a descriptor is called is one word, whatever is in it."""
-    running = installed("file-of-lies", "shipper")
+    running = install("file-of-lies", "shipper")
     value = differing(report(running.audit("--json")))["shipper", "descriptors"]
     assert "%0A" in value and "%1B" in value and "%20" in value

@@ -132,6 +132,16 @@ weaken_handler(int number)
 	(void)number;
 }
 
+/* It waits for its child in the kernel, and no signal but the last gets it out. */
+static void
+weaken_get_stuck(int number)
+{
+	(void)number;
+	if (vfork() == 0)
+		for (;;)
+			pause();
+}
+
 /* Started before the filter, which is each thread's own. */
 static int
 weaken_thread(void *context)
@@ -174,6 +184,8 @@ weaken_last(void)
 		(void)open("/etc/passwd", O_RDONLY);
 	if (weaken_is("file-of-lies"))
 		weaken_open_lies();
+	if (weaken_is("stuck"))
+		(void)signal(SIGUSR1, weaken_get_stuck);
 	if (weaken_is("thread"))
 		weaken_start_thread();
 	if (weaken_is("socket"))

@@ -277,3 +277,17 @@ def test_no_two_modules_of_tests_have_one_name():
     """All folders are searched in one run: the second of a name would never be found."""
     names = [path.name for path in (ROOT / "tests").glob("*/*.py") if path.name != "conftest.py"]
     assert sorted(names) == sorted(set(names))
+
+
+def test_every_test_that_the_security_page_names_exists():
+    """Each sentence of the list has a test, and each test that it names is one."""
+    page = (ROOT / "man" / "tcpdiag-security.7").read_text()
+    part = page[page.index(".Ss How each sentence is tested"):page.index(".Ss What is not known from outside")]
+    sentences = part.split("\n.It ")[1:]
+    assert len(sentences) > 15
+    for sentence in sentences:
+        named = re.findall(r"^\.Li (tests/\S+)::(\w+)( ,)?$", sentence, re.MULTILINE)
+        assert named, sentence
+        for path, name, _ in named:
+            start = rf"^def {name}\(" if path.endswith(".py") else rf"^{name}\("
+            assert re.search(start, (ROOT / path).read_text(), re.MULTILINE), f"{path}::{name}"
