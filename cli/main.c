@@ -9,6 +9,7 @@
 #include "cli/ns.h"
 #include "cli/replay.h"
 #include "cli/run.h"
+#include "cli/schema.h"
 #include "cli/spool.h"
 #include "common/exit.h"
 #include "common/log.h"
@@ -26,6 +27,7 @@ static const struct {
 	{ "spool", spool_main, "list what waits on disk for the sink, hold it back, try rejects again" },
 	{ "decode", decode_main, "print a file of records in another format" },
 	{ "consume", consume_main, "print a topic of Kafka's, and tell what is missing in it" },
+	{ "schema", schema_main, "register the schema of records at a registry" },
 	{ "capture", capture_main, "write the kernel's answers about sockets as a pcap" },
 	{ "replay", replay_main, "print the sockets of such a capture in any format" },
 };

@@ -43,7 +43,7 @@ struct reader {
 
 extern const struct reader *const readers[];	/* ends with NULL */
 extern const struct reader reader_protobuf, reader_protobuf_list, reader_jsonl, reader_proto_json, reader_proto_text;
-extern const struct reader reader_csv, reader_tsv, reader_msgpack;
+extern const struct reader reader_envelope, reader_csv, reader_tsv, reader_msgpack;
 
 const struct reader	*reader_by_name(const char *name);
 /* By the first bytes; NULL: it does not show. */
@@ -57,6 +57,8 @@ int			 reader_unit(const struct reader *, struct reader_state *, uint64_t offset
 int			 reader_message(const struct reader *, const uint8_t *bytes, size_t length, struct buffer *records, char *error,
 			    size_t size);
 void			 reader_state_free(struct reader_state *);
+/* For formats that have Envelopes: the rows of one.  As reader.read. */
+int			 reader_protobuf_rows(const uint8_t *bytes, size_t length, struct buffer *records, char *why);
 /* For units that are lines. */
 size_t			 reader_line(const uint8_t *bytes, size_t length);
 

@@ -56,26 +56,31 @@ reader_protobuf_read(struct reader_state *state, const uint8_t *bytes, size_t le
 	return -1;
 }
 
-static int
-reader_protobuf_list_read(struct reader_state *state, const uint8_t *bytes, size_t length, struct buffer *records, char *why)
+int
+reader_protobuf_rows(const uint8_t *bytes, size_t length, struct buffer *records, char *why)
 {
-	size_t prefix, at;
-
-	(void)state;
-	if (format_frame(bytes, length, &prefix) != length) {
-		snprintf(why, READER_WHY, "not an Envelope behind its length");
-		return -1;
-	}
-	for (at = prefix; at < length;) {
+	for (size_t at = 0; at < length;) {
 		size_t frame = bytes[at] == READER_ROW ? reader_protobuf_take(bytes + at + 1, length - at - 1, records) : 0;
 
 		if (frame == 0) {
-			snprintf(why, READER_WHY, "its byte %zu is no row of an Envelope", at);
+			snprintf(why, READER_WHY, "byte %zu of the Envelope is no row", at);
 			return -1;
 		}
 		at += 1 + frame;
 	}
 	return 0;
+}
+
+static int
+reader_protobuf_list_read(struct reader_state *state, const uint8_t *bytes, size_t length, struct buffer *records, char *why)
+{
+	size_t prefix;
+
+	(void)state;
+	if (format_frame(bytes, length, &prefix) == length)
+		return reader_protobuf_rows(bytes + prefix, length - prefix, records, why);
+	snprintf(why, READER_WHY, "not an Envelope behind its length");
+	return -1;
 }
 
 const struct reader reader_protobuf = { .name = "protobuf", .unit = reader_protobuf_unit, .read = reader_protobuf_read };

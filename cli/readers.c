@@ -9,6 +9,7 @@
 const struct reader *const readers[] = {
 	&reader_protobuf,
 	&reader_protobuf_list,
+	&reader_envelope,
 	&reader_jsonl,
 	&reader_proto_json,
 	&reader_proto_text,

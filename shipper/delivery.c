@@ -291,6 +291,7 @@ delivery_open(struct delivery *d, const struct sink_options *options, char *erro
 
 	sink.base = d->options.base;
 	sink.format = d->options.format;
+	sink.once = d->options.once;
 	sink.done = delivery_done;
 	sink.state = delivery_state;
 	sink.note = delivery_note;

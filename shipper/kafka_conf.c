@@ -10,6 +10,7 @@
 #include "common/fd.h"
 #include "shipper/format.h"
 #include "shipper/kafka_conf.h"
+#include "shipper/registry.h"
 
 enum {
 	KAFKA_CONF_FILE_MAX = 256 * 1024,
@@ -165,8 +166,13 @@ kafka_conf_check_tls(const struct config *config, char *error, size_t size)
 }
 
 static const char *
-kafka_conf_check_format(const struct format *format, char *error, size_t size)
+kafka_conf_check_format(const struct config *config, const struct format *format, char *error, size_t size)
 {
+	if (config->schema_registry[0] != '\0' && strcmp(format->name, "protobufList") != 0) {
+		snprintf(error, size, "with schema-registry each message is an Envelope, and %s has none: it needs format = protobufList",
+		    format->name);
+		return "format";
+	}
 	if (!format->aligned)
 		return NULL;
 	snprintf(error, size, "%s cannot be cut into messages: choose another for sink kafka", format->name);
@@ -332,10 +338,11 @@ kafka_conf_check(const struct config *config, const struct format *format, char 
 	const char *key;
 
 	if ((key = kafka_conf_check_target(config, error, size)) != NULL ||
-	    (key = kafka_conf_check_format(format, error, size)) != NULL ||
+	    (key = kafka_conf_check_format(config, format, error, size)) != NULL ||
 	    (key = kafka_conf_check_words(config, error, size)) != NULL ||
 	    (key = kafka_conf_check_sasl(config, error, size)) != NULL ||
-	    (key = kafka_conf_check_tls(config, error, size)) != NULL)
+	    (key = kafka_conf_check_tls(config, error, size)) != NULL ||
+	    (key = registry_check(config, error, size)) != NULL)
 		return key;
 	conf = rd_kafka_conf_new();
 	key = kafka_conf_fill(conf, config, true, error, size);

@@ -35,7 +35,6 @@
 
 enum {
 	SHIPPER_FILE_TIME = 10 * 1000,	/* ms that tcpdiag run may take to open the file */
-	SHIPPER_STOP_TIME = 5,		/* s that the last deliveries may take */
 	SHIPPER_STATUS_TIME = 10,	/* s between two status lines for systemd */
 	SHIPPER_SIGNALS = 3,
 	SHIPPER_SPOOL_PUT = 16 * 1024 * 1024,	/* bytes that go into the spool at once, while rings wait */
@@ -86,7 +85,7 @@ shipper_late(evutil_socket_t fd, short what, void *context)
 
 	(void)fd;
 	(void)what;
-	log_warning("%s did not take everything in %d s", s->config.sink, SHIPPER_STOP_TIME);
+	log_warning("%s did not take everything in %.1f s", s->config.sink, (double)s->config.drain_deadline / (double)SECOND);
 	shipper_end(s, EXIT_CODE_OK);
 }
 
@@ -94,7 +93,7 @@ shipper_late(evutil_socket_t fd, short what, void *context)
 static void
 shipper_stop(struct shipper *s, const char *why)
 {
-	const struct timeval limit = { SHIPPER_STOP_TIME, 0 };
+	const struct timeval limit = clock_timeval(s->config.drain_deadline);
 
 	if (s->stopping)
 		return;

@@ -143,6 +143,7 @@ struct sink_options {
 	const char	*target;	/* what stands behind "NAME:", or "" */
 	int		 fd;		/* an open file from tcpdiag run, or -1; the sink's */
 	bool		 fsync;
+	bool		 once;		/* nothing is tried again for long: what cannot be now is answered, also with SINK_RETRY */
 	uint64_t	 minfree;	/* bytes that a file leaves free on its disk */
 	uid_t		 uid;		/* who this process will be, once all is open */
 	gid_t		 gid;

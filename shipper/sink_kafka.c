@@ -24,7 +24,10 @@
 #include "common/config.h"
 #include "common/log.h"
 #include "shipper/format.h"
+#include "common/varint.h"
+#include "shipper/backoff.h"
 #include "shipper/kafka_conf.h"
+#include "shipper/registry.h"
 #include "shipper/sinks.h"
 
 enum {
@@ -37,9 +40,13 @@ enum {
 struct sink_kafka_flight {
 	bool		used;
 	struct sink_id	id;
+	struct buffer	value;		/* with a schema's id before the Envelope; kept for the next one */
 };
 
 struct sink_kafka_answer;
+
+static void	sink_kafka_ask(evutil_socket_t, short, void *);
+static void	sink_kafka_registered(void *, const struct registry_answer *);
 
 struct sink_kafka {
 	struct sink_options	 options;
@@ -58,6 +65,13 @@ struct sink_kafka {
 	char			 detail[SINK_KAFKA_WHY];	/* of the last broker that could not be reached */
 	const struct sink_kafka_answer *cause;			/* of the end of a broken producer; or NULL */
 	char			 why[SINK_KAFKA_WHY];		/* the same as a sentence */
+	/* with a schema registry */
+	struct registry		*registry;	/* or NULL */
+	uint32_t		 schema;	/* the id; 0: not known */
+	struct event		*ask;
+	struct backoff		 backoff;	/* of asking */
+	const struct sink_batch	*waiting[SINK_KAFKA_WINDOW];	/* for the id, the oldest first */
+	size_t			 nwaiting;
 };
 
 /* --- what an error means ------------------------------------------------------- */
@@ -244,7 +258,11 @@ sink_kafka_error(rd_kafka_t *producer, int error, const char *reason, void *cont
 		return;
 	}
 	kafka->refused = true;
-	sink_kafka_trouble(kafka, answer->class, reason);
+	/* Once, it is the answer to what is on its way. */
+	if (kafka->options.once)
+		sink_kafka_break(kafka, answer, reason);
+	else
+		sink_kafka_trouble(kafka, answer->class, reason);
 }
 
 /* What matters comes as an error, too. */
@@ -337,12 +355,35 @@ sink_kafka_free(struct sink_kafka *kafka)
 		event_free(kafka->events);
 	if (kafka->start != NULL)
 		event_free(kafka->start);
+	if (kafka->ask != NULL)
+		event_free(kafka->ask);
+	if (kafka->registry != NULL)
+		registry_free(kafka->registry);
+	for (size_t i = 0; i < SINK_KAFKA_WINDOW; i++)
+		buffer_free(&kafka->flights[i].value);
 	for (size_t i = 0; i < 2; i++)
 		if (kafka->wake[i] != -1)
 			close(kafka->wake[i]);
 	if (kafka->conf != NULL)
 		rd_kafka_conf_destroy(kafka->conf);
 	free(kafka);
+}
+
+/* It is asked from the event loop, too. */
+static bool
+sink_kafka_open_registry(struct sink_kafka *kafka, char *error, size_t size)
+{
+	const struct timeval now = { 0, 0 };
+
+	if (kafka->options.config->schema_registry[0] == '\0')
+		return true;
+	if ((kafka->registry = registry_new(kafka->options.base, kafka->options.config, error, size)) == NULL)
+		return false;
+	kafka->ask = evtimer_new(kafka->options.base, sink_kafka_ask, kafka);
+	if (kafka->ask != NULL && evtimer_add(kafka->ask, &now) == 0)
+		return true;
+	snprintf(error, size, "kafka: %s", strerror(errno));
+	return false;
 }
 
 static void *
@@ -358,7 +399,8 @@ sink_kafka_open(const struct sink_options *options, char *error, size_t size)
 	}
 	kafka->options = *options;
 	kafka->wake[0] = kafka->wake[1] = -1;
-	if ((kafka->conf = kafka_conf_new(options->config, error, size)) == NULL) {
+	if ((kafka->conf = kafka_conf_new(options->config, error, size)) == NULL ||
+	    !sink_kafka_open_registry(kafka, error, size)) {
 		sink_kafka_free(kafka);
 		return NULL;
 	}
@@ -402,12 +444,12 @@ sink_kafka_header(rd_kafka_headers_t *headers, const char *name, const char *for
 
 /* A consumer sees from these alone that a batch is missing. */
 static rd_kafka_headers_t *
-sink_kafka_headers(const struct sink_batch *batch)
+sink_kafka_headers(const struct sink_batch *batch, const char *format)
 {
 	rd_kafka_headers_t *headers = rd_kafka_headers_new(6);
 
 	sink_kafka_header(headers, "host", "%s", batch->host);
-	sink_kafka_header(headers, "format", "%s", batch->format);
+	sink_kafka_header(headers, "format", "%s", format);
 	sink_kafka_header(headers, "rows", "%" PRIu64, batch->rows);
 	sink_kafka_header(headers, "spool_epoch", "%016" PRIx64, batch->id.spool_epoch);
 	sink_kafka_header(headers, "batch_sequence", "%" PRIu64, batch->id.batch_sequence);
@@ -437,7 +479,8 @@ sink_kafka_take_off(struct sink_kafka *kafka, const struct sink_id *id)
 {
 	for (size_t i = 0; i < SINK_KAFKA_WINDOW; i++) {
 		if (!kafka->flights[i].used) {
-			kafka->flights[i] = (struct sink_kafka_flight){ true, *id };
+			kafka->flights[i].used = true;
+			kafka->flights[i].id = *id;
 			kafka->in_flight++;
 			return &kafka->flights[i];
 		}
@@ -445,17 +488,37 @@ sink_kafka_take_off(struct sink_kafka *kafka, const struct sink_id *id)
 	return NULL;
 }
 
+/* An Envelope with the schema's id at its front instead of its length. */
+static void
+sink_kafka_put_head(const struct sink_kafka *kafka, const struct sink_batch *batch, struct buffer *value)
+{
+	uint64_t length;
+	size_t prefix = varint_read(batch->bytes, batch->length, &length);
+	uint8_t *to;
+
+	value->length = 0;
+	to = buffer_reserve(value, REGISTRY_HEAD + batch->length);
+	registry_head(to, kafka->schema);
+	value->length = REGISTRY_HEAD;
+	buffer_append(value, batch->bytes + prefix, batch->length - prefix);
+}
+
 static rd_kafka_resp_err_t
 sink_kafka_produce(struct sink_kafka *kafka, const struct sink_batch *batch, struct sink_kafka_flight *flight)
 {
-	rd_kafka_headers_t *headers = sink_kafka_headers(batch);
+	const struct buffer framed = { .bytes = (uint8_t *)(uintptr_t)batch->bytes, .length = batch->length }, *value = &framed;
+	rd_kafka_headers_t *headers = sink_kafka_headers(batch, kafka->registry != NULL ? "envelope" : batch->format);
 	const char *key = sink_kafka_key(kafka, batch);
 	size_t key_length = key != NULL ? strlen(key) : 0;
 	rd_kafka_resp_err_t error;
 
+	if (kafka->registry != NULL) {
+		sink_kafka_put_head(kafka, batch, &flight->value);
+		value = &flight->value;
+	}
 	/* No flag: the bytes stay where they are until they are answered. */
 	error = rd_kafka_producev(kafka->producer, RD_KAFKA_V_TOPIC(kafka->options.config->kafka_topic), RD_KAFKA_V_MSGFLAGS(0),
-	    RD_KAFKA_V_VALUE((void *)(uintptr_t)batch->bytes, batch->length), RD_KAFKA_V_KEY(key, key_length),
+	    RD_KAFKA_V_VALUE(value->bytes, value->length), RD_KAFKA_V_KEY(key, key_length),
 	    RD_KAFKA_V_TIMESTAMP((int64_t)(batch->closed / MILLISECOND)), RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_OPAQUE(flight),
 	    RD_KAFKA_V_END);
 	if (error != RD_KAFKA_RESP_ERR_NO_ERROR)
@@ -464,13 +527,14 @@ sink_kafka_produce(struct sink_kafka *kafka, const struct sink_batch *batch, str
 }
 
 static void
-sink_kafka_deliver(void *state, const struct sink_batch *batch)
+sink_kafka_send(struct sink_kafka *kafka, const struct sink_batch *batch)
 {
-	struct sink_kafka *kafka = state;
 	struct sink_kafka_flight *flight;
-	char why[SINK_KAFKA_WHY] = "kafka: the last producer is being ended";
+	char why[2 * SINK_KAFKA_WHY] = "kafka: the last producer is being ended";
 	rd_kafka_resp_err_t error;
 
+	if (kafka->broken && kafka->cause != NULL)
+		snprintf(why, sizeof(why), "kafka: %s", kafka->why);
 	if (kafka->broken || (kafka->producer == NULL && sink_kafka_begin(kafka, why, sizeof(why)) == -1)) {
 		kafka->options.done(kafka->options.context, &batch->id, SINK_RETRY, SINK_CLASS_OTHER, why);
 		return;
@@ -481,6 +545,57 @@ sink_kafka_deliver(void *state, const struct sink_batch *batch)
 		sink_kafka_answered(kafka, flight, error, rd_kafka_err2str(error));
 	else if (kafka->down)
 		sink_kafka_down(kafka, "no broker is left");
+}
+
+/* --- the schema's id ------------------------------------------------------------------------ */
+
+static void
+sink_kafka_ask(evutil_socket_t fd, short what, void *context)
+{
+	struct sink_kafka *kafka = context;
+
+	(void)fd;
+	(void)what;
+	registry_ask(kafka->registry, REGISTRY_FIND, sink_kafka_registered, kafka);
+}
+
+/* Until it is known, batches wait here; those behind them in the spool. */
+static void
+sink_kafka_registered(void *context, const struct registry_answer *answer)
+{
+	struct sink_kafka *kafka = context;
+	size_t count = kafka->nwaiting;
+	struct timeval wait;
+
+	kafka->nwaiting = 0;
+	if (answer->class == SINK_CLASS_NONE) {
+		kafka->schema = answer->id;
+		log_info("schema registry %s: %s has the id %" PRIu32, kafka->options.config->schema_registry,
+		    registry_subject(kafka->registry), kafka->schema);
+		for (size_t i = 0; i < count; i++)
+			sink_kafka_send(kafka, kafka->waiting[i]);
+		return;
+	}
+	if (!kafka->options.once) {
+		sink_kafka_trouble(kafka, answer->class, answer->why);
+		kafka->nwaiting = count;
+		count = 0;
+	}
+	for (size_t i = 0; i < count; i++)
+		kafka->options.done(kafka->options.context, &kafka->waiting[i]->id, SINK_RETRY, answer->class, answer->why);
+	wait = clock_timeval(backoff_failed(&kafka->backoff));
+	evtimer_add(kafka->ask, &wait);
+}
+
+static void
+sink_kafka_deliver(void *state, const struct sink_batch *batch)
+{
+	struct sink_kafka *kafka = state;
+
+	if (kafka->registry == NULL || kafka->schema != 0)
+		sink_kafka_send(kafka, batch);
+	else
+		kafka->waiting[kafka->nwaiting++] = batch;
 }
 
 static void

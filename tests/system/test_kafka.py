@@ -163,6 +163,23 @@ def test_oauthbearer_with_a_token_from_a_file(tcpdiag, world, folder, broker):
     assert done.returncode == 0 and len(sockets(parse_jsonl(done.stdout.decode()))) == 11, done.stderr
 
 
+def test_a_token_that_cannot_be_read_is_one_error(tcpdiag, world, folder, broker):
+    """Once, it does not wait for better days."""
+    namespace, topic, token_file = world.named("-l", "listen"), Topic(broker), folder / "none"
+    started = time.monotonic()
+    done = tcpdiag.run("run", "--once", "--socket", tcpdiag.socket, "--netns", namespace.name, *topic.words("OAUTH"), *tls(broker),
+                       "--kafka-sasl", "OAUTHBEARER", "--kafka-sasl-password-file", token_file)
+    assert done.returncode == 74 and time.monotonic() - started < 20 * harness.PATIENCE
+    assert done.stderr.count(f"kafka-sasl-password-file: {token_file}: No such file or directory") == 1, done.stderr
+
+
+def test_wrong_credentials_end_it_once(tcpdiag, world, folder, broker):
+    namespace, topic = world.named("-l", "listen"), Topic(broker)
+    done = tcpdiag.run("run", "--once", "--socket", tcpdiag.socket, "--netns", namespace.name, *topic.words("SASL_SSL"), *tls(broker),
+                       *sasl("PLAIN", secret(folder, "wrong")))
+    assert done.returncode == 74 and "SASL authentication error: Authentication failed" in done.stderr, done.stderr
+
+
 # --- what goes wrong ------------------------------------------------------------
 
 def complains(tcpdiag, namespace, sentence, *words):

@@ -214,6 +214,23 @@ def test_a_target_that_is_away(tcpdiag, world, spooler):
     spooler.shipper.stop()
 
 
+def test_the_deadline_of_the_end_can_be_chosen(tcpdiag, world, spooler):
+    """A reader that takes nothing is waited for that long; then it is said, and what is left too."""
+    namespace = world.named("-l", "established:count=200")
+    reader, writer = os.pipe()
+    spooler.ship(*STDOUT, "--spool", "off", "--drain-deadline", "300ms", stdout=writer)
+    os.close(writer)
+    spooler.name(namespace)
+    spooler.metrics.wait_for(lambda m: m.get("rings_held_bytes") > m.get("rings_size_bytes") / 2, 30)
+    start = time.monotonic()
+    spooler.shipper.stop()
+    assert 0.3 <= time.monotonic() - start < 4 * harness.PATIENCE
+    os.close(reader)
+    assert "stdout did not take everything in 0.3 s" in spooler.shipper.log()
+    assert re.search(r"\d+ records", spooler.shipper.log().split("did not take everything")[1])
+    spooler.namespacer.stop()
+
+
 def test_a_batch_that_three_shippers_died_of(tcpdiag, world, spooler):
     """What was just given to the sink each time goes to the rejects, and can be tried again; the others are not blamed."""
     namespace = world.named("-l", "established:count=20")
