@@ -229,7 +229,7 @@ consume_help(void)
 	    "  -h, --help               this text\n"
 	    "\n"
 	    "Messages can be in\n"
-	    "%s.\n"
+	    "%s\n"
 	    "Of others, batches are verified by their headers only, and the exit code is 65.\n"
 	    "The exit code is 75 if batches or records are missing.\n", reader_names(names));
 }

@@ -346,7 +346,7 @@ decode_help(void)
 	printf("  -h, --help               this text\n"
 	    "\n"
 	    "FILE can be\n"
-	    "%s.\n"
+	    "%s\n"
 	    "\n"
 	    "Fields are written in the order of their numbers: --format protobuf of a file\n"
 	    "of tcpdiag's has the same records of the same size, but not its bytes, since\n"
