@@ -56,15 +56,6 @@ int	sandbox_compile(const struct sandbox_policy *, enum sandbox_level, const uin
 int	sandbox_compile_for(const struct sandbox_policy *, enum sandbox_level, const uint64_t values[SANDBOX_VALUES],
 	    uint32_t architecture, struct sock_fprog *program);
 /*
- * For an auditor, who has a program from PTRACE_SECCOMP_GET_FILTER and does not
- * know where the other process has its pinned messages: finds the
- * SANDBOX_PINNED_MESSAGE with which the policy compiles to exactly this program,
- * and sets it.  All other values must be given.  A policy without values is
- * compared as it is.  Returns 0; 1 if it is another program; or -1 with errno.
- */
-int	sandbox_recover(const struct sandbox_policy *, enum sandbox_level, uint64_t values[SANDBOX_VALUES],
-	    const struct sock_filter *program, size_t length);
-/*
  * Loads a program for this thread and all it makes; needs no_new_privs.  Of an
  * empty one only the handler is set: filters of a parent or a unit stay.
  * trapped is called (in a signal handler) with the refused call's number and

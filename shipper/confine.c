@@ -41,16 +41,14 @@ shipper_confine_alone(void)
 }
 
 static int
-shipper_confine_files(const struct settings *settings, const struct config *config, bool passed)
+shipper_confine_files(struct landlock *landlock)
 {
-	int abi = landlock_confine(settings, config, passed);
-
-	if (abi == -1)
+	if (landlock_enter(landlock) == -1)
 		return shipper_confine_failed("restrict itself by Landlock", " (sandbox = off does without)");
-	if (abi == 0)
+	if (landlock->abi == 0)
 		log_info("Landlock: this kernel has none that can be used (Linux 5.19 and later, in its list of lsm=)");
 	else
-		log_info("Landlock: ABI %d", abi);
+		log_info("Landlock: ABI %d", landlock->abi);
 	return 0;
 }
 
@@ -70,12 +68,15 @@ shipper_confine_calls(enum sandbox_level level)
 int
 shipper_confine(uid_t uid, gid_t gid, const struct settings *settings, const struct config *config, bool passed)
 {
+	struct landlock landlock;
 	int code = 0;
 
 	if (!shipper_confine_alone()) {
 		log_error("a thread was started too early: it would not be confined");
 		return EXIT_CODE_INTERNAL;
 	}
+	if (settings->sandbox != SANDBOX_OFF && landlock_prepare(&landlock, settings, config, passed) == -1)
+		return shipper_confine_failed("make Landlock's rules", " (sandbox = off does without)");
 	if (geteuid() == 0 && (code = shipper_confine_root(uid, gid)) != 0)
 		return code;
 	/* What a unit gave in ambient or inheritable sets goes here. */
@@ -89,7 +90,7 @@ shipper_confine(uid_t uid, gid_t gid, const struct settings *settings, const str
 		return shipper_confine_failed("set no_new_privs", "");
 	if (confine_undumpable() == -1)
 		return shipper_confine_failed("become undumpable", "");
-	if (settings->sandbox != SANDBOX_OFF && (code = shipper_confine_files(settings, config, passed)) != 0)
+	if (settings->sandbox != SANDBOX_OFF && (code = shipper_confine_files(&landlock)) != 0)
 		return code;
 	return shipper_confine_calls(settings->sandbox);
 }

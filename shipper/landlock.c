@@ -44,11 +44,6 @@ struct landlock_beneath {
 	int32_t		parent;
 } __attribute__((packed));
 
-struct landlock {
-	int		fd;
-	uint64_t	handled;
-};
-
 /* What libraries read: whole folders, for such files are replaced by new ones. */
 static const struct {
 	const char	*path;
@@ -117,54 +112,67 @@ landlock_add_file(const struct landlock *landlock, const char *path)
 {
 	char folder[SETTINGS_PATH_MAX];
 
-	if (path[0] != '/')
-		return 0;
 	landlock_folder(folder, sizeof(folder), path);
 	if (folder[0] != '\0' && landlock_add(landlock, folder, FS_READ_FILE) == -1)
 		return -1;
 	return landlock_add(landlock, path, FS_READ_FILE);
 }
 
-/* Whatever key of the shipper has a path as its value names a file that it may want to read, also one that is added one day. */
+static bool
+landlock_is_file(const char *key, const char *value)
+{
+	size_t length = strlen(key);
+
+	return value[0] == '/' || (value[0] != '\0' && length > 5 && strcmp(key + length - 5, "-file") == 0);
+}
+
+/* Whatever key has a path as its value, or a name that ends so, names a file that may be read, also one that is added one day. */
 static int
 landlock_add_keys(const struct landlock *landlock, const struct config *config)
 {
-#define IGNORED(member)
 #define LANDLOCK_DURATION IGNORED
 #define LANDLOCK_SIZE	IGNORED
 #define LANDLOCK_COUNT	IGNORED
 #define LANDLOCK_BOOL	IGNORED
 #define LANDLOCK_LIST	IGNORED
 #define LANDLOCK_PROPERTIES IGNORED
-#define LANDLOCK_STRING(member) config->member,
-#define KEY(type, member, name, standard, minimum, maximum, programs, help) LANDLOCK_##type(member)
-	const char *const values[] = {
+#define IGNORED(member, name)
+#define LANDLOCK_STRING(member, name) { name, config->member },
+#define KEY(type, member, name, standard, minimum, maximum, programs, help) LANDLOCK_##type(member, name)
+	const struct {
+		const char	*name, *value;
+	} keys[] = {
 #include "common/config.def"
 	};
 #undef KEY
 
 	/* Two have rules of their own. */
-	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++)
-		if (values[i] != config->spool && values[i] != config->socket && landlock_add_file(landlock, values[i]) == -1)
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+		if (keys[i].value != config->spool && keys[i].value != config->socket && landlock_is_file(keys[i].name, keys[i].value) &&
+		    landlock_add_file(landlock, keys[i].value) == -1)
 			return -1;
-	for (size_t i = 0; i < config->kafka_rdkafka.count; i++)
-		if (landlock_add_file(landlock, strchr(config->kafka_rdkafka.items[i], '=') + 1) == -1)
+	for (size_t i = 0; i < config->kafka_rdkafka.count; i++) {
+		const char *value = strchr(config->kafka_rdkafka.items[i], '=') + 1;
+
+		if (value[0] == '/' && landlock_add_file(landlock, value) == -1)
 			return -1;
+	}
 	return 0;
 }
 
-/* A folder is the sink's; a file is made anew at SIGHUP, which needs its folder. */
+/* A folder is the sink's; a file is made anew at SIGHUP, which needs its folder, unless it is passed. */
 static int
-landlock_add_sink(const struct landlock *landlock, const struct settings *settings)
+landlock_add_sink(const struct landlock *landlock, const struct settings *settings, bool passed)
 {
 	const char *target = settings->target, *slash = strrchr(target, '/');
 	char folder[SETTINGS_PATH_MAX];
+	struct stat st;
 
 	if (target[0] != '/')
 		return 0;
-	if (slash[1] == '\0')
+	if (stat(target, &st) == 0 && S_ISDIR(st.st_mode))
 		return landlock_add(landlock, target, LANDLOCK_KEEP);
-	if (settings->sink->reopen == NULL || slash - target >= (ptrdiff_t)sizeof(folder))
+	if (passed || settings->sink->reopen == NULL || slash - target >= (ptrdiff_t)sizeof(folder))
 		return 0;
 	memcpy(folder, target, (size_t)(slash - target));
 	folder[slash - target] = '\0';
@@ -200,7 +208,7 @@ landlock_add_all(const struct landlock *landlock, const struct settings *setting
 		if (landlock_add(landlock, landlock_system[i].path, landlock_system[i].access) == -1)
 			return -1;
 	if ((settings->spool[0] != '\0' && landlock_add(landlock, settings->spool, LANDLOCK_KEEP) == -1) ||
-	    (!passed && landlock_add_sink(landlock, settings) == -1) ||
+	    landlock_add_sink(landlock, settings, passed) == -1 ||
 	    landlock_add_sockets(landlock, config->socket) == -1 || landlock_add_sockets(landlock, settings->metrics.path) == -1 ||
 	    landlock_add_self(landlock) == -1)
 		return -1;
@@ -208,23 +216,31 @@ landlock_add_all(const struct landlock *landlock, const struct settings *setting
 }
 
 int
-landlock_confine(const struct settings *settings, const struct config *config, bool passed)
+landlock_prepare(struct landlock *landlock, const struct settings *settings, const struct config *config, bool passed)
 {
-	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_RULESET_VERSION);
-	struct landlock_ruleset ruleset = {
+	int abi = (int)syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_RULESET_VERSION);
+	/* A kernel takes a longer struct than its own where the rest is zero. */
+	const struct landlock_ruleset ruleset = {
 		.files = abi >= 5 ? FS_ABI_5 : abi >= 3 ? FS_ABI_3 : FS_ABI_2,
 		.net = abi >= 4 ? LANDLOCK_BIND_TCP : 0,
 		.scoped = abi >= 6 ? LANDLOCK_SCOPE_OF_SIGNALS : 0,
 	};
-	/* An older kernel knows no more than the first of them, and refuses what is longer and not zero. */
-	struct landlock landlock = { .handled = ruleset.files };
-	cleanup_fd int fd = -1;
 
+	*landlock = (struct landlock){ .fd = -1, .handled = ruleset.files };
 	if (abi < LANDLOCK_ABI_MIN)
 		return 0;
-	fd = (int)syscall(SYS_landlock_create_ruleset, &ruleset, sizeof(ruleset), 0);
-	if ((landlock.fd = fd) == -1 || landlock_add_all(&landlock, settings, config, passed) == -1 ||
-	    syscall(SYS_landlock_restrict_self, fd, 0) == -1)
+	landlock->abi = abi;
+	landlock->fd = (int)syscall(SYS_landlock_create_ruleset, &ruleset, sizeof(ruleset), 0);
+	if (landlock->fd == -1)
 		return -1;
-	return (int)abi;
+	return landlock_add_all(landlock, settings, config, passed);
+}
+
+int
+landlock_enter(struct landlock *landlock)
+{
+	int result = landlock->fd == -1 ? 0 : (int)syscall(SYS_landlock_restrict_self, landlock->fd, 0);
+
+	fd_close(&landlock->fd);
+	return result;
 }

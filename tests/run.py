@@ -45,12 +45,12 @@ def read_tap(books, program, output):
     return planned
 
 
-def run_program(books, path):
+def run_program(books, path, under):
     name = pathlib.Path(path).name
     environment = dict(os.environ, CMOCKA_MESSAGE_OUTPUT="TAP")
     before = len(books.failed)
     try:
-        done = subprocess.run([path], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        done = subprocess.run([*under.split(), path], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, timeout=PROGRAM_TIMEOUT, errors="replace", check=False)
         output, status = done.stdout, done.returncode
     except subprocess.TimeoutExpired as timeout:
@@ -84,6 +84,7 @@ def run_pytest(books, folders, arguments, results):
 def parse_arguments():
     parser = argparse.ArgumentParser()
     parser.add_argument("--results", type=pathlib.Path, required=True)
+    parser.add_argument("--under", help="what programs are run by, with its options: for those of another machine", default="")
     parser.add_argument("--only", help="a part of the name of what is to be run")
     parser.add_argument("what", nargs="*", help="programs and folders")
     return parser.parse_args()
@@ -99,7 +100,7 @@ def main():
     if arguments.only:
         programs = [p for p in programs if arguments.only in pathlib.Path(p).name]
     for program in programs:
-        run_program(books, program)
+        run_program(books, program, arguments.under)
     if folders:
         run_pytest(books, folders, ["-k", arguments.only] if arguments.only else [], arguments.results)
     for name in books.failed:

@@ -212,31 +212,6 @@ test_daemons(void **state)
 	check_verdicts(enter_namespacer, namespacer, 1);
 }
 
-/* What an auditor finds out of a program of which it does not know the addresses. */
-static void
-test_recover(void **state)
-{
-	static const uint64_t pages[] = { 0x7f1234567000, 0x7f0000000000, 0x1000, 0xffff80001000, 0x555555554000 };
-
-	(void)state;
-	for (size_t i = 0; i < 2 * sizeof(pages) / sizeof(pages[0]); i++) {
-		uint64_t page_at = pages[i / 2];
-		const uint64_t values[SANDBOX_VALUES] = COLLECTOR_SANDBOX_VALUES(page_at);
-		enum sandbox_level level = i % 2 == 0 ? SANDBOX_STRICT : SANDBOX_ROBUST;
-		uint64_t found[SANDBOX_VALUES] = COLLECTOR_SANDBOX_VALUES(0);
-		struct sock_fprog program;
-
-		assert_int_equal(sandbox_compile(&sandbox_collector, level, values, &program), 0);
-		assert_int_equal(sandbox_recover(&sandbox_collector, level, found, program.filter, program.len), 0);
-		assert_true(found[SANDBOX_PINNED_MESSAGE] == page_at);
-		assert_int_equal(sandbox_recover(&sandbox_collector, level, found, program.filter, program.len - 1), 1);
-		program.filter[program.len / 2].k ^= 1;
-		assert_int_equal(sandbox_recover(&sandbox_collector, level, found, program.filter, program.len), 1);
-		assert_int_equal(sandbox_recover(&sandbox_shipper, SANDBOX_ROBUST, found, program.filter, program.len), 1);
-		free(program.filter);
-	}
-}
-
 static void
 test_levels(void **state)
 {
@@ -275,7 +250,6 @@ main(void)
 		cmocka_unit_test(test_collector),
 		cmocka_unit_test(test_every_pinned_message),
 		cmocka_unit_test(test_daemons),
-		cmocka_unit_test(test_recover),
 		cmocka_unit_test(test_levels),
 		cmocka_unit_test(test_names),
 	};
