@@ -93,7 +93,10 @@ confine_undumpable(void)
 int
 confine_seal(const void *start, size_t length)
 {
-	return syscall(CONFINE_MSEAL, start, length, 0UL) == -1 && errno != ENOSYS ? -1 : 0;
+	if (syscall(CONFINE_MSEAL, start, length, 0UL) == 0)
+		return 0;
+	/* EPERM: the filter of a service manager that does not know it yet. */
+	return errno == ENOSYS || errno == EPERM ? 0 : -1;
 }
 
 bool
