@@ -17,7 +17,7 @@
 enum {
 	STORE_PAGE = 16384,		/* bytes: a batch of one record is no large one then, nor are many pages one of 768 KiB */
 	STORE_PAGES_ASIDE = 8,		/* of what a batch takes beside its bytes, at most */
-	STORE_PAGES_TRIED = 64,		/* that come and go in a new file */
+	STORE_PAGES_TRIED = 512,	/* that change in one transaction of a new file, at most: the batches of an object go at once */
 	STORE_CHUNK_MAX = 1 << 30,	/* SQLite counts in int */
 	STORE_BUSY_TIME = 200,		/* ms that another reader may take */
 	STORE_CACHE = 4096,		/* KiB */
@@ -480,7 +480,7 @@ store_execute(struct store *store, const char *sql)
 static enum store_result __attribute__((format(printf, 2, 3)))
 store_format(struct store *store, const char *format, ...)
 {
-	char sql[160];
+	char sql[256];
 	va_list arguments;
 
 	va_start(arguments, format);
@@ -539,7 +539,25 @@ store_reserve(struct store *store)
 	(void)sqlite3_file_control(store->db, "main", SQLITE_FCNTL_SIZE_HINT, &size);
 }
 
-/* The tables of a new file; and something large that comes and goes, so that the journal has its blocks. */
+/*
+ * Pages that change in one transaction, so that the journal has its blocks.  What only
+ * comes or goes is not written to it.
+ */
+static enum store_result
+store_reserve_journal(struct store *store)
+{
+	uint64_t pages = store->pages_most / 8 < STORE_PAGES_TRIED ? store->pages_most / 8 : STORE_PAGES_TRIED;
+	enum store_result result = store_format(store, "CREATE TABLE reserve (page BLOB); WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL "
+	    "SELECT i + 1 FROM n WHERE i < %llu) INSERT INTO reserve SELECT zeroblob(%d) FROM n", (unsigned long long)pages,
+	    STORE_PAGE - STORE_PAGE / 16);
+
+	if (result == STORE_OK)
+		result = store_execute(store, "UPDATE reserve SET page = x'00'");
+	/* A disk that has not even that will do without. */
+	return result == STORE_FULL ? STORE_OK : result;
+}
+
+/* The tables of a new file. */
 static enum store_result
 store_create(struct store *store)
 {
@@ -551,10 +569,7 @@ store_create(struct store *store)
 	    (result = store_format(store, "PRAGMA application_id = %d; PRAGMA user_version = %d", STORE_ID, STORE_VERSION)) != STORE_OK ||
 	    (result = store_commit(store)) != STORE_OK)
 		return result;
-	result = store_format(store, "INSERT INTO value VALUES ('reserve', zeroblob(%d)); DELETE FROM value WHERE name = 'reserve'",
-	    (int)(store->pages_most < 4 * STORE_PAGES_TRIED ? store->pages_most / 4 : STORE_PAGES_TRIED) * STORE_PAGE);
-	/* A disk that has not even that will do without. */
-	return result == STORE_FULL ? STORE_OK : result;
+	return store_reserve_journal(store);
 }
 
 /* Reads the first page; so what is no database is found here. */
@@ -590,6 +605,9 @@ store_set_up(struct store *store, bool reserve, bool sync)
 		return result;
 	/* First the tables: zeros without a first page are no database. */
 	if (empty && (result = store_create(store)) != STORE_OK)
+		return result;
+	/* Also of one who died meanwhile. */
+	if ((result = store_execute(store, "DROP TABLE IF EXISTS reserve")) != STORE_OK)
 		return result;
 	if (reserve)
 		store_reserve(store);

@@ -1,7 +1,9 @@
 """Records through a real S3 server that checks signatures, with and without faults, read back by independent clients."""
+import contextlib
 import re
 import shutil
 import signal
+import subprocess
 
 import duckdb
 import pytest
@@ -9,7 +11,7 @@ import pytest
 import harness
 from buckets import Bucket, Proxy, Server, jsonl, no_gaps, secret, unzstd
 from harness import RecordFile, sockets, wait_for
-from test_spool import Spooler
+from test_spool import Spooler, small_disk  # noqa: F401  (a fixture)
 
 # Small objects, and soon.
 SOON = "--object-age", "200ms", "--object-size", "64KiB"
@@ -54,7 +56,7 @@ def end(spooler):
     spooler.namespacer.stop()
     # What is being collected would be sent by its age; SIGTERM sends it now.
     metrics = spooler.metrics.wait_for(lambda m: m.get("rings") == 0 and m.get("records_held") == 0, 60, "the rings' end")
-    spooler.wait_until_empty(90)
+    spooler.wait_until_empty(60)
     metrics = spooler.balanced()
     spooler.shipper.stop()
     return metrics
@@ -346,3 +348,25 @@ def test_two_hosts_of_one_name(tcpdiag, world, folder, bucket):
     no_gaps(numbers)
     assert sum(numbers.values()) == len(numbers) == sum(metrics.get("records_delivered_total") for metrics in last)
     assert len({key.rsplit("-", 2)[1] for key in bucket.keys()}) == 2, "each has an epoch of its own in its keys"
+
+
+def test_a_full_disk_under_the_spool(world, bucket, proxy, spooler, small_disk):  # noqa: F811
+    """Others fill the disk while the server is away: what was reserved for the spool is enough, and nothing is lost."""
+    namespace = world.named("-l", "established:count=100")
+    subprocess.run(["mount", "-o", "remount,size=12m", small_disk], check=True)
+    proxy.down()
+    spooler.dir = small_disk / "spool"
+    spooler.ship(*bucket.words(proxy.endpoint), *SOON, "--spool-size", "8MiB")
+    spooler.name(namespace)
+    spooler.metrics.wait_for(lambda m: m.get("records_spooled") > 200, 20, "records in the spool")
+    with contextlib.suppress(OSError), open(small_disk / "others", "wb", buffering=0) as others:
+        while others.write(bytes(65536)):
+            pass
+    assert shutil.disk_usage(small_disk).free < 65536
+    before = spooler.metrics.scrape().get("records_spooled")
+    spooler.metrics.wait_for(lambda m: m.get("records_spooled") > before + 1000, 20, "more records in the spool")
+    proxy.up()
+    delivered(spooler)
+    metrics = end(spooler)
+    assert metrics.sum("records_dropped_total") == 0
+    whole(bucket, metrics)
