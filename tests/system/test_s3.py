@@ -54,10 +54,14 @@ def delivered(spooler, count=1):
 def end(spooler):
     """No more load; all is delivered.  The last books."""
     spooler.namespacer.stop()
-    # What is being collected would be sent by its age; SIGTERM sends it now.
-    metrics = spooler.metrics.wait_for(lambda m: m.get("rings") == 0 and m.get("records_held") == 0, 60, "the rings' end")
-    spooler.wait_until_empty(60)
-    metrics = spooler.balanced()
+    return end_shipper(spooler)
+
+
+def end_shipper(spooler):
+    """When all is delivered, by its own books."""
+    left = "rings", "records_held", "records_spooled"
+    metrics = spooler.metrics.wait_for(lambda m: not any(m.get(name) for name in left), 60, "everything to be delivered")
+    metrics.assert_balanced()
     spooler.shipper.stop()
     return metrics
 
@@ -176,9 +180,7 @@ def test_a_large_object_goes_in_parts(world, bucket, proxy, spooler):
     spooler.metrics.wait_for(lambda m: m.get("rings") == 0, 20, "the rings' end")
     spooler.shipper.stop()
     spooler.ship(*bucket.words(proxy.endpoint), "--format", "csv", "--object-age", "100ms", "--s3-multipart", "5MiB", "--spool-size", "256MiB")
-    spooler.wait_until_empty(60)
-    metrics = spooler.balanced()
-    spooler.shipper.stop()
+    metrics = end_shipper(spooler)
     assert fault.done == 1 and bucket.open_uploads() == []
     assert any("partNumber=1" in path for _, path, _ in proxy.requests)
     lines = sum(len(bucket.get(key).splitlines()) - 1 for key in bucket.keys())
