@@ -81,6 +81,8 @@ def test_started_by_systemd(system):
     for unit in booted.UNITS:
         assert system.show(unit, "ActiveState") == "active" and system.restarts(unit) == 0
         assert system.journal(unit, "-p", "warning") == ""
+    # The unit's own filter lets it.
+    assert "Landlock: ABI " in system.journal(SHIPPER)
     shipper, namespacer = map(system.pid, booted.UNITS)
     assert not any(capabilities(shipper).values())
     assert capabilities(namespacer)["Bnd"] == capabilities(namespacer)["Eff"] != 0
