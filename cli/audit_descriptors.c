@@ -153,9 +153,9 @@ descriptor_is_memory(struct descriptor *d)
 	return true;
 }
 
-/* A file of /proc: without the number of whose it is. */
+/* A file of /proc: without the number of whose it is; its own folder is "self". */
 static void
-descriptor_proc(struct descriptor *d)
+descriptor_proc(const struct audit_process *process, struct descriptor *d)
 {
 	const char *name = d->link, *digits;
 
@@ -166,6 +166,9 @@ descriptor_proc(struct descriptor *d)
 		if (c > digits && *c == '/')
 			name = c;
 	}
+	digits = strrchr(d->link, '/');
+	if (digits != NULL && strtol(digits + 1, NULL, 10) == process->pid)
+		name = "self";
 	snprintf(d->word, sizeof(d->word), "proc:%s", name + (name[0] == '/'));
 }
 
@@ -197,7 +200,7 @@ descriptor_anonymous(struct descriptor *d)
 }
 
 static void
-descriptor_file(struct descriptor *d)
+descriptor_file(const struct audit_process *process, struct descriptor *d)
 {
 	cleanup_fd int where = openat(d->dir, d->name, O_PATH | O_CLOEXEC);
 	struct statfs fs = { 0 };
@@ -208,7 +211,7 @@ descriptor_file(struct descriptor *d)
 	if ((uint64_t)fs.f_type == NSFS_MAGIC)
 		descriptor_namespace(d);
 	else if ((uint64_t)fs.f_type == PROC_SUPER_MAGIC)
-		descriptor_proc(d);
+		descriptor_proc(process, d);
 	else if (strcmp(d->link, "anon_inode:[pidfd]") == 0 || (uint64_t)fs.f_type == DESCRIPTOR_PIDFS)
 		snprintf(d->word, sizeof(d->word), "pidfd");
 	else if (strncmp(d->link, "anon_inode:", strlen("anon_inode:")) == 0)
@@ -236,7 +239,7 @@ descriptor_look(struct audit_process *process, struct descriptor *d, const char 
 	else if (S_ISFIFO(d->st.st_mode) && d->link[0] != '/')
 		snprintf(d->word, sizeof(d->word), "pipe");
 	else
-		descriptor_file(d);
+		descriptor_file(process, d);
 	return true;
 }
 
