@@ -178,8 +178,11 @@ delivery_delivered(struct delivery *d, struct batch *batch)
 static void
 delivery_fail(struct delivery *d, struct batch *batch, const char *why)
 {
-	log_error("%s", why);
 	batch->state = BATCH_WAITING;
+	/* Those that were with the sink at the same time fail with it, and say nothing new. */
+	if (d->failed)
+		return;
+	log_error("%s", why);
 	d->failed = true;
 	if (d->events.failed != NULL)
 		d->events.failed(d->events.context);

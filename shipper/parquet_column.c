@@ -343,6 +343,9 @@ column_choose(struct parquet_column *column, struct parquet_press *press)
 
 		if (!column_try(column, press, way))
 			continue;
+		/* One value for all rows, as in most columns. */
+		if (way == PARQUET_DICTIONARY && column->dictionary.count == 1)
+			return way;
 		cost = column_cost(column, press, way);
 		if (cost < least) {
 			least = cost;

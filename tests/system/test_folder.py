@@ -202,6 +202,15 @@ def test_once_into_a_folder_of_root(tcpdiag, world, folder):
     assert re.fullmatch(r"sockets/date=20\d\d-\d\d-\d\d/hour=\d\d/[\w.-]+-[0-9a-f]{16}-0000000001\.parquet", str(files(place)[0].relative_to(place)))
 
 
+def test_once_into_a_folder_that_is_full(tcpdiag, world, folder, disk):
+    """An error of one line, and the exit code of a sink that cannot be written; also where there are many batches."""
+    namespace = world.named("-l", "established:count=300")
+    done = tcpdiag.run("run", "--once", "--socket", tcpdiag.socket, "--netns", namespace.name, "--sink", f"file:{disk}/", "--batch-rows", "50")
+    assert done.returncode == 74
+    assert len(re.findall(r"cannot be written: No space left on device", done.stderr)) == 1, done.stderr
+    assert not files(disk) and not unfinished(disk)
+
+
 def test_folders_that_cannot_be(tcpdiag, world, folder):
     """One clear error, and the exit code of a sink that cannot be written."""
     namespace = world.named()

@@ -188,6 +188,18 @@ def test_row_groups_encodings_statistics_and_page_indexes(large):
         assert nulls == int((columns["tcp_info_bytes_acked"][rows] == 0).sum())
 
 
+def test_duckdb_sees_the_same_metadata(large):
+    columns, path = large
+    said = duckdb.sql(f"""select path_in_schema, encodings, compression, stats_null_count, stats_min_value, stats_max_value, num_values
+                            from parquet_metadata('{path}') where row_group_id = 0""").fetchall()
+    said = {name: rest for name, *rest in said}
+    assert len(said) == len(expected([]))
+    encodings, compression, nulls, least, most, values = said["record_sequence"]
+    assert ("DELTA_BINARY_PACKED" in encodings, compression, nulls, least, most, values) == (True, "ZSTD", 0, "1", str(GROUP_ROWS), GROUP_ROWS)
+    assert "RLE_DICTIONARY" in said["hostname"][0] and said["hostname"][3:5] == ["fra3-web7", "fra3-web7"]
+    assert said["tcp_info_bytes_acked"][2] == int((columns["tcp_info_bytes_acked"][:GROUP_ROWS] == 0).sum())
+
+
 def test_readers_skip_by_statistics_and_still_find_everything(large):
     """Large numbers without sign are larger than small ones, in every statistic that a reader prunes by."""
     columns, path = large
