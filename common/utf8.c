@@ -29,6 +29,17 @@ utf8_sequence(const unsigned char *text, size_t length)
 	return bytes;
 }
 
+/*
+ * U+2028 and U+2029 end a line for many readers; U+202A to U+202E and U+2066 to
+ * U+2069 turn the order in which a person reads what stands around them.
+ */
+static bool
+utf8_misleads(const unsigned char *text)
+{
+	return text[0] == 0xe2 && ((text[1] == 0x80 && text[2] >= 0xa8 && text[2] <= 0xae) ||
+	    (text[1] == 0x81 && text[2] >= 0xa6 && text[2] <= 0xa9));
+}
+
 size_t
 utf8_character(const unsigned char *text, size_t length)
 {
@@ -36,7 +47,7 @@ utf8_character(const unsigned char *text, size_t length)
 
 	/* U+0080 to U+009F: a terminal may obey them too. */
 	if ((bytes == 1 && (text[0] < ' ' || text[0] == 0x7f)) ||
-	    (bytes == 2 && text[0] == 0xc2 && text[1] < 0xa0))
+	    (bytes == 2 && text[0] == 0xc2 && text[1] < 0xa0) || (bytes == 3 && utf8_misleads(text)))
 		return 0;
 	return bytes;
 }

@@ -10,7 +10,10 @@
  * if it is none (overlong, surrogate, above U+10FFFF, cut short).  RFC 3629.
  */
 size_t	utf8_sequence(const unsigned char *text, size_t length);
-/* The same, and 0 for a control character (below U+0020, U+007F to U+009F). */
+/*
+ * The same, and 0 for a control character: below U+0020, U+007F to U+009F, those
+ * that end a line or turn its direction (U+2028 to U+202E, U+2066 to U+2069).
+ */
 size_t	utf8_character(const unsigned char *text, size_t length);
 /* True if all of it is such characters. */
 bool	utf8_valid(const char *text, size_t length);

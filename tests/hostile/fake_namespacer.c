@@ -7,6 +7,7 @@
  * Says on stdout, line by line, what the shipper answers.  Exits 0 when the
  * honest ring is drained.
  */
+#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -209,6 +210,33 @@ attack_cookie(struct bytes *record)
 }
 
 static void
+attack_inode(struct bytes *record)
+{
+	struct bytes lead = { .length = 0 };
+
+	put_number(&lead, RECORD_N_netns_inode, 5000 + HONEST);
+	lead_with(record, &lead);
+}
+
+static void
+attack_container(struct bytes *record)
+{
+	struct bytes lead = { .length = 0 };
+
+	put_string(&lead, RECORD_N_container_id, "honest", 6);
+	lead_with(record, &lead);
+}
+
+static void
+attack_hostname(struct bytes *record)
+{
+	struct bytes lead = { .length = 0 };
+
+	put_string(&lead, RECORD_N_hostname, "another", 7);
+	lead_with(record, &lead);
+}
+
+static void
 attack_twice(struct bytes *record)
 {
 	put_number(record, RECORD_N_inet_diag_msg_socket_cookie, 7);
@@ -232,6 +260,19 @@ static void
 attack_utf8(struct bytes *record)
 {
 	put_string(record, RECORD_N_congestion_algorithm_string, "cub\xff\xc0ic", 7);
+}
+
+static void
+attack_nul(struct bytes *record)
+{
+	put_string(record, RECORD_N_congestion_algorithm_string, "cu\0bic", 6);
+}
+
+/* CSI in one byte, as a terminal takes it: valid UTF-8, and no text. */
+static void
+attack_terminal(struct bytes *record)
+{
+	put_string(record, RECORD_N_congestion_algorithm_string, "\xc2\x9b" "2Jcubic", 9);
 }
 
 static void
@@ -319,6 +360,29 @@ attack_back(struct collector *c)
 	set_position(c, position(c) - 1);
 }
 
+/* As if nothing had ever been written. */
+static void
+attack_to_zero(struct collector *c)
+{
+	while (atomic_load(&c->producer.peer->position) < position(c))
+		poll(NULL, 0, 1);
+	set_position(c, 0);
+}
+
+/* Truth and lies in turn, faster than anybody can look. */
+static void
+attack_flicker(struct collector *c)
+{
+	for (uint64_t truth = position(c), i = 0;; i++) {
+		atomic_store(&c->producer.own->position, truth - 1 - i % RING_BYTES);
+		atomic_store(&c->producer.own->position, truth);
+		atomic_store(&c->producer.own->position, truth + RING_BYTES + 1 + i % RING_BYTES);
+		atomic_store(&c->producer.own->position, truth);
+		if (i % 1024 == 0)
+			send(c->doorbell, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+	}
+}
+
 static void
 put_prefix(struct collector *c, const uint8_t *prefix, size_t length)
 {
@@ -365,6 +429,68 @@ attack_scribble(struct collector *c)
 		}
 		send(c->doorbell, dice, sizeof(dice), MSG_DONTWAIT | MSG_NOSIGNAL);
 	}
+}
+
+/* Good records; but at any time one bit of what is unread is another one. */
+static void
+attack_restless(struct collector *c)
+{
+	volatile uint8_t *bytes = c->producer.data;
+
+	for (uint64_t i = 0;; i++) {
+		uint64_t read = atomic_load(&c->producer.peer->position), unread = position(c) - read;
+		uint64_t at = (read + i * 31 % (unread + 1)) % RING_BYTES;
+
+		if (unread == 0)
+			write_good(c, 100);
+		bytes[at] ^= (uint8_t)(1U << i % 8);
+		for (int spin = 0; spin < 200; spin++)
+			atomic_signal_fence(memory_order_seq_cst);
+		bytes[at] ^= (uint8_t)(1U << i % 8);
+	}
+}
+
+/* Its counters are never the same for two looks, and never true. */
+static void
+attack_counters(struct collector *c)
+{
+	uint64_t *counters = ring_counters(&c->producer);
+
+	for (;;) {
+		if (getrandom(counters, sizeof(struct counters), 0) == -1)
+			err(1, "getrandom");
+		counters[0] = 0;
+	}
+}
+
+/* Asks for a wake-up at each step, and never hears one. */
+static void
+attack_deaf(struct collector *c)
+{
+	for (;;) {
+		atomic_store(&c->producer.own->waiting, 1);
+		write_good(c, 1);
+	}
+}
+
+/* Descriptors, as many as the doorbell takes, of a file that then stays open. */
+static void
+attack_descriptors(struct collector *c)
+{
+	union {
+		struct cmsghdr	header;
+		char		bytes[CMSG_SPACE(sizeof(int) * 8)];
+	} control = { .header = { .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int) * 8) } };
+	char ring = 'x';
+	struct iovec part = { .iov_base = &ring, .iov_len = 1 };
+	struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control) };
+	int fds[8];
+
+	for (size_t i = 0; i < 8; i++)
+		fds[i] = STDOUT_FILENO;
+	memcpy(CMSG_DATA(&control.header), fds, sizeof(fds));
+	for (;;)
+		sendmsg(c->doorbell, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 /* Nothing wrong with any of it, but there is no end. */
@@ -417,10 +543,15 @@ static const struct attack attacks[] = {
 	{ "name-last", attack_name_last, NULL, false, true },
 	{ "epoch", attack_epoch, NULL, false, true },
 	{ "cookie", attack_cookie, NULL, false, true },
+	{ "inode", attack_inode, NULL, false, true },
+	{ "container", attack_container, NULL, false, true },
+	{ "hostname", attack_hostname, NULL, false, true },
 	{ "twice", attack_twice, NULL, false, true },
 	{ "unknown", attack_unknown, NULL, false, true },
 	{ "newline", attack_newline, NULL, false, true },
 	{ "utf8", attack_utf8, NULL, false, true },
+	{ "nul", attack_nul, NULL, false, true },
+	{ "terminal", attack_terminal, NULL, false, true },
 	{ "address", attack_address, NULL, false, true },
 	{ "wide", attack_wide, NULL, false, true },
 	{ "redundant", attack_redundant, NULL, false, true },
@@ -430,10 +561,16 @@ static const struct attack attacks[] = {
 	{ "ahead", NULL, attack_ahead, false, true },
 	{ "far-ahead", NULL, attack_far_ahead, false, true },
 	{ "back", NULL, attack_back, false, true },
+	{ "to-zero", NULL, attack_to_zero, false, true },
+	{ "flicker", NULL, attack_flicker, true, true },
 	{ "beyond", NULL, attack_beyond, false, true },
 	{ "empty", NULL, attack_empty, false, true },
 	{ "long-prefix", NULL, attack_long_prefix, false, true },
 	{ "scribble", NULL, attack_scribble, true, true },
+	{ "restless", NULL, attack_restless, true, true },
+	{ "counters", NULL, attack_counters, true, false },
+	{ "deaf", NULL, attack_deaf, true, false },
+	{ "descriptors", NULL, attack_descriptors, true, false },
 	{ "flood", NULL, attack_flood, true, false },
 	{ "ringing", NULL, attack_ringing, true, false },
 	{ "hang-up", NULL, attack_hang_up, false, false },
@@ -540,6 +677,8 @@ attack_with(const struct attack *attack, struct collector *c)
 	if ((pid = fork()) == -1)
 		err(1, "fork");
 	if (pid == 0) {
+		if (prctl(PR_SET_PDEATHSIG, SIGKILL) == -1)
+			err(1, "prctl");
 		attack->ring(c);
 		_exit(0);
 	}

@@ -1,4 +1,5 @@
 """A collector that was taken over spoils nobody else's records, and speaks for nobody else."""
+import contextlib
 import os
 import re
 import subprocess
@@ -9,7 +10,8 @@ import harness
 from harness import BIN, PATIENCE, ROOT, RecordFile, wait_for
 
 ATTACKS = re.findall(r'^\t\{ "([a-z0-9-]+)",', (ROOT / "tests/hostile/fake_namespacer.c").read_text(), re.M)
-HARMLESS = {"none", "flood", "ringing", "hang-up", "word", "lie"}
+HARMLESS = {"none", "flood", "ringing", "hang-up", "word", "lie", "counters", "deaf", "descriptors"}
+ENDLESS = {"scribble", "restless"}
 
 
 @pytest.fixture
@@ -48,8 +50,22 @@ def test_attack(tcpdiag, shipper, file, how):
     assert said.count("hostile 22") == (0 if how in HARMLESS else 1), said
     assert "hostile 11" not in said
     if how not in HARMLESS:
-        assert len(others) <= 1 or how == "scribble"
+        assert len(others) <= 1 or how in ENDLESS
         assert len([line for line in shipper.log().splitlines() if "hostile" in line]) >= 1, shipper.log()
+
+
+def test_descriptors_by_the_doorbell(tcpdiag, shipper):
+    """While a collector passes them without end, the shipper has none of them."""
+    def open_files():
+        return len(os.listdir(f"/proc/{shipper.pid}/fd"))
+    before = open_files()
+    evil = subprocess.Popen([BIN / "tests/fake_namespacer", tcpdiag.socket, "descriptors"], stdout=subprocess.DEVNULL)
+    most = 0
+    while evil.poll() is None:
+        with contextlib.suppress(FileNotFoundError):
+            most = max(most, open_files())
+    assert evil.returncode == 0 and before < most <= before + 4
+    shipper.stop()
 
 
 def test_only_root_is_heard(tcpdiag, shipper, file):

@@ -13,10 +13,12 @@
 static void
 test_valid(void **state)
 {
-	static const char *const valid[] = { "", "a", "caf\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "\xf4\x8f\xbf\xbf", "\xed\x9f\xbf" };
+	static const char *const valid[] = { "", "a", "caf\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "\xf4\x8f\xbf\xbf", "\xed\x9f\xbf",
+		"\xe2\x80\xa7", "\xe2\x80\xaf", "\xe2\x81\xa5", "\xe2\x81\xaa" };
 	static const char *const invalid[] = {
 		"\x80", "\xc3", "\xc0\xaf", "\xc1\x81", "\xe0\x80\xaf", "\xf0\x80\x80\xaf", "\xed\xa0\x80",
 		"\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xff", "a\nb", "\x1b[2J", "\x7f", "\xe2\x82", "\xc2\x85", "x\xc2\x9b",
+		"\xe2\x80\xa8", "\xe2\x80\xae", "\xe2\x81\xa6", "\xe2\x81\xa9",
 	};
 
 	(void)state;
@@ -34,7 +36,7 @@ test_clean(void **state)
 		const char	*from, *to;
 	} cases[] = {
 		{ "blue", "blue" }, { "a\nb\x1b", "a_b_" }, { "\xff\xfe", "__" }, { "caf\xc3\xa9", "caf\xc3\xa9" },
-		{ "cut\xe2\x82", "cut__" }, { "x\xc2\x85y", "x__y" }, { "", "" },
+		{ "cut\xe2\x82", "cut__" }, { "x\xc2\x85y", "x__y" }, { "", "" }, { "gpj\xe2\x80\xae.exe", "gpj___.exe" },
 	};
 
 	(void)state;

@@ -1,0 +1,89 @@
+"""A shipper that was taken over harms neither a collector nor the namespacer, and the next one goes on where it was."""
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+import harness
+from harness import ROOT, RecordFile, alive, wait_for
+from test_kill import no_gaps, whole_snapshots
+
+PROGRAM = ROOT / "tests" / "hostile" / "fake_shipper.py"
+ATTACKS = re.findall(r'^    "([a-z-]+)": ', PROGRAM.read_text().split("ATTACKS = {")[1], re.M)
+# What they do to a ring; the link stays as it is.
+ON_RINGS = {"jump", "back", "scribble", "sleeper", "hang-up", "descriptors", "take-away", "deaf", "hostile", "drained", "hostile-nobody", "rights"}
+# Those after which the collector itself says why it goes.
+REFUSED = {"jump", "back", "scribble"}
+UID = 60642
+
+
+class FakeShipper:
+    def __init__(self, socket, attack, folder):
+        self.out = folder / "attack.out"
+        with open(self.out, "wb") as out:
+            self.popen = subprocess.Popen([sys.executable, PROGRAM, socket, str(UID), attack], stdout=out, stdin=subprocess.DEVNULL)
+
+    def said(self, word):
+        assert self.popen.poll() is None, "the attacker has ended"
+        return self.out.read_text().split().count(word)
+
+    def kill(self):
+        self.popen.kill()
+        self.popen.wait()
+
+
+def descriptors(pid):
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+@pytest.fixture
+def attacker(tcpdiag, folder):
+    made = []
+
+    def start(attack):
+        made.append(FakeShipper(tcpdiag.socket, attack, folder))
+        wait_for(lambda: harness.listens(tcpdiag.socket), 10, "the attacker's socket")
+        return made[0]
+    yield start
+    for one in made:
+        one.kill()
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_shipper(tcpdiag, world, folder, attacker, attack):
+    """The namespacer and the honest namespace's collector live on, and a shipper that comes after it misses nothing."""
+    stem = harness.unique()
+    honest, victim = (world.named("-l", "established:count=40", name=f"{word}.{stem}") for word in ("honest", "other"))
+    evil = attacker(attack)
+    namespacer = tcpdiag.namespacer("--netns", f"*.{stem}", "--interval", "100ms", "--shipper-user", UID)
+    collector = wait_for(lambda: namespacer.collector(honest.name), 10, "a collector")
+    wait_for(lambda: evil.said("attacked"), 20, "the attack")
+    before = descriptors(namespacer.pid)
+    if attack in ON_RINGS:
+        have = evil.said("honest")
+        wait_for(lambda: evil.said("honest") >= have + 8, 30, "snapshots of the honest namespace")
+    else:
+        wait_for(lambda: "lost the shipper" in namespacer.log(), 20, "the end of its connection")
+    if attack in REFUSED:
+        wait_for(lambda: re.search(rf"{victim.name}: collector \d+ ended, exit code 76", namespacer.log()), 30, "the collector's refusal")
+    if attack == "hostile":
+        wait_for(lambda: "the shipper found what cannot be in its ring" in namespacer.log(), 20)
+    assert not evil.said("broke")
+    evil.kill()
+    assert namespacer.collector(honest.name) == collector and alive(namespacer.pid)
+    assert descriptors(namespacer.pid) <= before + 16
+    assert len(namespacer.log().splitlines()) < 200, "the log is flooded"
+    os.unlink(tcpdiag.socket)
+    file = RecordFile(folder / "out.jsonl")
+    shipper = tcpdiag.shipper("--format", "jsonl", "--sink", f"file:{file.path}", "--batch-age", "50ms", "--shipper-user", UID)
+    file.wait_for_snapshots(honest.name, 3, 30)
+    file.wait_for_snapshots(victim.name, 2, 60)
+    assert namespacer.collector(honest.name) == collector
+    namespacer.stop()
+    shipper.stop()
+    mine = [record for record in file.records() if record["netns"] == honest.name]
+    assert len(no_gaps(mine)) == 1
+    first = mine[0]["snapshot_sequence"]
+    whole_snapshots([record for record in mine if record["snapshot_sequence"] > first], 81)
