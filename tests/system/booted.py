@@ -131,9 +131,13 @@ class Booted:
     def journal(self, unit, *words):
         return self.run("journalctl", "-q", "--no-pager", "-o", "cat", "-u", unit, *words, check=False)
 
-    def log(self):
+    def sections(self):
         """For a failing test: what the units say, and systemd of them."""
-        return "\n".join(f"--- {unit}\n{last_words(self, unit)}" for unit in UNITS)
+        for unit in UNITS if self.init else ():
+            try:
+                yield unit, self.journal(unit, "-n", "60")
+            except (AssertionError, subprocess.SubprocessError, OSError) as error:
+                yield unit, str(error)
 
     def namespace(self, name):
         """A network namespace with a name in it."""
@@ -143,10 +147,3 @@ class Booted:
         self.namespaces.append(made)
         return made
 
-
-def last_words(booted, unit):
-    """Its journal, also from a system that is about to fail."""
-    try:
-        return booted.journal(unit, "-n", "60")
-    except (AssertionError, subprocess.SubprocessError, OSError) as error:
-        return str(error)

@@ -54,9 +54,9 @@ def pytest_runtest_makereport(item, call):
     """What the programs wrote stands beside the failure."""
     outcome = yield
     report = outcome.get_result()
-    tcpdiag = getattr(item, "funcargs", {}).get("tcpdiag")
-    if report.failed and tcpdiag is not None:
-        report.sections.extend((name, text[-8000:]) for name, text in tcpdiag.sections())
+    for fixture in getattr(item, "funcargs", {}).values() if report.failed else ():
+        if hasattr(fixture, "sections"):
+            report.sections.extend((name, text[-8000:]) for name, text in fixture.sections())
 
 
 @pytest.fixture(scope="session")
