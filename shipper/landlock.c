@@ -168,10 +168,10 @@ landlock_add_sink(const struct landlock *landlock, const struct settings *settin
 	char folder[SETTINGS_PATH_MAX];
 	struct stat st;
 
+	if (settings->sink->folder || (target[0] == '/' && stat(target, &st) == 0 && S_ISDIR(st.st_mode)))
+		return landlock_add(landlock, target, LANDLOCK_KEEP);
 	if (target[0] != '/')
 		return 0;
-	if (stat(target, &st) == 0 && S_ISDIR(st.st_mode))
-		return landlock_add(landlock, target, LANDLOCK_KEEP);
 	if (passed || settings->sink->reopen == NULL || slash - target >= (ptrdiff_t)sizeof(folder))
 		return 0;
 	memcpy(folder, target, (size_t)(slash - target));
