@@ -229,9 +229,11 @@ kafka_conf_set_list(rd_kafka_conf_t *conf, const struct config *config, char *er
 		const char *property = config->kafka_rdkafka.items[i], *why = kafka_conf_refusal(property);
 		cleanup_free char *name = strndup(property, strcspn(property, "="));
 
-		if (why != NULL)
+		if (name == NULL)
+			snprintf(error, size, "out of memory");
+		else if (why != NULL)
 			snprintf(error, size, "%s is refused: %s", name, why);
-		if (why != NULL || kafka_conf_set(conf, name, property + strlen(name) + 1, error, size) == -1)
+		if (name == NULL || why != NULL || kafka_conf_set(conf, name, property + strlen(name) + 1, error, size) == -1)
 			return -1;
 	}
 	return 0;
