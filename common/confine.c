@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <grp.h>
 #include <linux/securebits.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include "common/confine.h"
@@ -17,6 +18,15 @@
 
 /* The same on every machine, and newer than many headers. */
 enum { CONFINE_MSEAL = 462 };
+
+int
+confine_unblock_signals(void)
+{
+	sigset_t none;
+
+	sigemptyset(&none);
+	return sigprocmask(SIG_SETMASK, &none, NULL);
+}
 
 int
 confine_user(uid_t uid, gid_t gid, bool keep)

@@ -10,6 +10,11 @@
 #include <sys/capability.h>
 #include <sys/types.h>
 
+/*
+ * Whoever started us may have left signals blocked (libraries do that for their
+ * threads); a blocked SIGSYS could not tell which call was refused.
+ */
+int	confine_unblock_signals(void);
 /* Groups, gid and uid, all of each; keep: the permitted set survives. */
 int	confine_user(uid_t uid, gid_t gid, bool keep);
 /* Permitted and effective are exactly these; inheritable and ambient empty. */

@@ -22,6 +22,7 @@
 
 #include "common/clock.h"
 #include "common/config.h"
+#include "common/confine.h"
 #include "common/exit.h"
 #include "common/log.h"
 #include "common/notify.h"
@@ -334,6 +335,7 @@ main(int argc, char **argv)
 
 	namespacer.heap = sbrk(0);
 	title_init(argc, argv);
+	(void)confine_unblock_signals();
 	log_init("tcpdiag-namespacer", LOG_LEVEL_INFO);
 	config_init(&namespacer.config);
 	if ((code = config_parse(&namespacer.config, &namespacer_program, argc, argv, NULL)) != -1)

@@ -15,6 +15,7 @@
 
 #include "common/clock.h"
 #include "common/config.h"
+#include "common/confine.h"
 #include "common/exit.h"
 #include "common/fd.h"
 #include "common/log.h"
@@ -723,6 +724,7 @@ shipper_main(int argc, char **argv)
 	int code;
 
 	title_init(argc, argv);
+	(void)confine_unblock_signals();
 	if ((code = shipper_parse(&s, argc, argv)) == -1)
 		code = shipper_run(&s);
 	shipper_free(&s);

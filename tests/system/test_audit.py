@@ -139,6 +139,20 @@ def delivering(tcpdiag, world, *ship):
     return running, {one["property"]: one["value"] for one in shipper["properties"]}
 
 
+@pytest.fixture
+def blocked():
+    signals = {signal.SIGPIPE, signal.SIGUSR1, signal.SIGSYS}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    yield signals
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def test_signals_that_were_blocked_before(install, blocked):
+    """Whoever starts the daemons may have signals blocked; they do not keep them so."""
+    done = install().audit()
+    assert done.returncode == OK, done.stdout.decode() + done.stderr
+
+
 def test_all_green_for_objects(tcpdiag, world, folder):
     """Files and folders below the sink's target, and the spool's, are what it may have open."""
     for name in ("objects", "spool"):
