@@ -340,7 +340,7 @@ decode_help(void)
 	    "\n"
 	    "Prints the records of a file (-: of standard input) in another format.\n"
 	    "\n"
-	    "  -i, --input INPUT        what FILE is: one of the formats below, or auto to see\n"
+	    "  -i, --input INPUT        what FILE is: a format below, or auto to see\n"
 	    "                           by its first bytes (the default)\n");
 	output_help();
 	printf("  -h, --help               this text\n"

@@ -58,13 +58,15 @@ def test_descriptors_by_the_doorbell(tcpdiag, shipper):
     """While a collector passes them without end, the shipper has none of them."""
     def open_files():
         return len(os.listdir(f"/proc/{shipper.pid}/fd"))
+    wait_for(lambda: "listening on" in shipper.log(), 10, "all that it has open by itself")
     before = open_files()
     evil = subprocess.Popen([BIN / "tests/fake_namespacer", tcpdiag.socket, "descriptors"], stdout=subprocess.DEVNULL)
     most = 0
     while evil.poll() is None:
         with contextlib.suppress(FileNotFoundError):
             most = max(most, open_files())
-    assert evil.returncode == 0 and before < most <= before + 4
+    # The connection, one ring's doorbell, and what the other's hand-over brings: its doorbell and two memories, for a moment.
+    assert evil.returncode == 0 and before < most <= before + 5
     shipper.stop()
 
 
