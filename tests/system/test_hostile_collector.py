@@ -148,7 +148,8 @@ def test_what_a_collector_says(fleet, attack):
     assert re.search(why, line), line
     assert "\x1b" not in one.namespacer.log()
     wait_for(lambda: one.namespacer.collector(one.victim.name) not in (None, evil.pid), 20, "another collector")
-    assert one.descriptors() <= before
+    # One scan of /proc, or a ring that is not drained yet, may be open as well.
+    wait_for(lambda: one.descriptors() <= before, 10, "as few descriptors as before")
     one.end()
 
 
