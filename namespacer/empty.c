@@ -15,6 +15,18 @@
 #include "namespacer/empty.h"
 
 /*
+ * The root of a mount namespace is not ours if we were started in a chroot, and
+ * whoever joins the namespace gets its own: so ours becomes that first.
+ */
+static int
+empty_leave_chroot(void)
+{
+	cleanup_fd int own = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+
+	return own == -1 ? -1 : setns(own, CLONE_NEWNS);
+}
+
+/*
  * A root without a file: an empty tmpfs over /proc, which always exists,
  * becomes the root, and the old one is let go.
  */
@@ -35,7 +47,7 @@ empty_child(int to_parent)
 {
 	int error = 0;
 
-	if (unshare(CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWIPC) == -1 || empty_root() == -1)
+	if (unshare(CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWIPC) == -1 || empty_leave_chroot() == -1 || empty_root() == -1)
 		error = errno;
 	if (write(to_parent, &error, sizeof(error)) != sizeof(error))
 		_exit(1);

@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -105,6 +106,19 @@ def test_all_green_for_run(tcpdiag, world):
     assert [process["kind"] for process in told["processes"]] == ["namespacer", "shipper", "collector"]
     assert {process["pid"] for process in told["processes"]} == {namespacer, running.find("shipper")[0], running.collector(name)}
     assert all(len(process["properties"]) > 30 for process in told["processes"])
+    running.stop()
+
+
+def test_collectors_have_no_files_in_a_chroot_either(tcpdiag, world, folder):
+    """There the root of the mount namespace is another one than the daemons'; the collectors' is empty all the same."""
+    root = folder / "root"
+    root.mkdir()
+    name = world.named("listen:count=1").name
+    script = f'mount --rbind / {root} && exec chroot {root} "$0" "$@"'
+    running = tcpdiag.start("--mount", "--propagation", "slave", "/bin/sh", "-c", script, BIN / "tcpdiag", "run", "--socket", tcpdiag.socket,
+                            *harness.OURS, *QUICK, "--sink", "null", program="/usr/bin/unshare")
+    wait_for(lambda: running.collector(name) and number(running.collector(name), "Seccomp_filters") == 2, 20, "a collector")
+    assert os.listdir(f"/proc/{running.collector(name)}/root") == []
     running.stop()
 
 
@@ -439,9 +453,11 @@ def test_no_process_id(tcpdiag, option):
 
 # --- the policy to sign ---------------------------------------------------------------------------
 
-def test_policy_is_the_same_everywhere(tcpdiag):
+def test_policy_is_the_same_everywhere(tcpdiag, folder):
     """Without rights, whatever is configured; its last line is the digest of what is before."""
-    one = tcpdiag.run("audit", "--policy", preexec_fn=lambda: os.setresuid(60640, 60640, 60640))
+    # Of a checkout that only root may look into, nobody else can start the program.
+    program = shutil.copy(BIN / "tcpdiag", folder)
+    one = tcpdiag.run("audit", "--policy", program=program, preexec_fn=lambda: os.setresuid(60640, 60640, 60640))
     other = tcpdiag.run("audit", "--policy", "--sandbox", "log", "--collector-capability", "none")
     assert (one.returncode, one.stdout) == (OK, other.stdout)
     text, last = one.stdout[:one.stdout.rindex(b"SHA-256")], one.stdout[one.stdout.rindex(b"SHA-256"):].decode()
