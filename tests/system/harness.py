@@ -168,7 +168,7 @@ class Daemon:
 
     def __init__(self, name, argv, folder, stdout=None, **more):
         self.name, self.argv = name, [str(word) for word in argv]
-        self.out = folder / f"{unique(name)}.out"
+        self.out = folder / f"{unique(pathlib.Path(name).name)}.out"
         self.err = self.out.with_suffix(".err")
         with open(self.out, "wb") as out, open(self.err, "wb") as err:
             self.popen = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=stdout or out, stderr=err,
