@@ -185,6 +185,7 @@ attack(void *context)
 			atomic_store(&race->producer.own->position, dice % 8 == 0 ? dice : dice % (2 * SIZE));
 		else if (race->kind == KIND_CONSUMER)
 			atomic_store(&race->mapped.own->position, dice % 8 == 0 ? dice : dice % (2 * SIZE));
+		/* So that the honest ends get turns between two changes, also on one processor. */
 		usleep(dice % 50);
 	}
 	return NULL;

@@ -21,7 +21,7 @@ def wait_for(condition, what):
     while not condition():
         if time.monotonic() > end:
             sys.exit(f"not within 60 s: {what}")
-        time.sleep(0.01)
+        time.sleep(0.01)  # between two looks: nothing tells of what is waited for
 
 
 def start(number, port):

@@ -125,7 +125,7 @@ class Proxy:
         fault = self.take(method, path)
         length = content_length(head)
         if fault is not None and fault.kind == "late":
-            time.sleep(fault.what["seconds"])
+            time.sleep(fault.what["seconds"])  # the fault itself: an answer that is late
         if fault is not None and fault.kind == "status":
             self.refuse(client, head, rest, length, fault)
             self.requests.append((method, path, fault.what["status"]))
@@ -223,7 +223,7 @@ def forward_body(client, server, rest, length, expected, fault, released):
         server.sendall(data[:most - sent])
         sent += len(data)
         if kind == "slow":
-            time.sleep(0.1)
+            time.sleep(0.1)  # the fault itself: ten portions a second
     if kind in ("reset", "half"):
         fault.reached.set()
         if kind == "half":

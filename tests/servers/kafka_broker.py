@@ -113,7 +113,7 @@ def fetch(version):
             shutil.rmtree(fresh, ignore_errors=True)
             return
         print(f"kafka: fetching {version}, try {attempt} of {FETCH_TRIES}: {done.stdout.strip()[-300:]}", file=sys.stderr)
-        time.sleep(attempt * 2)
+        time.sleep(attempt * 2)  # before a registry is asked again
     raise Failed(f"Kafka {version} could not be fetched from Maven Central: see above")
 
 
@@ -182,7 +182,7 @@ class Broker:
         while not self.answers():
             if self.process.poll() is not None or time.monotonic() > end:
                 raise Failed(f"the broker did not start; the end of {self.log}:\n{self.log.read_text()[-2000:]}")
-            time.sleep(0.05)
+            time.sleep(0.05)  # between two looks
 
     def send(self, number):
         self.process.send_signal(number)
@@ -234,7 +234,7 @@ def down():
         pid = int(pid_file.read_text())
         os.kill(pid, signal.SIGTERM)
         while pathlib.Path(f"/proc/{pid}").exists():
-            time.sleep(0.05)
+            time.sleep(0.05)  # between two looks
     shutil.rmtree(HERE)
 
 

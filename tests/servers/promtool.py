@@ -60,7 +60,7 @@ def fetch():
         print(f"promtool: try {attempt} of {FETCH_TRIES}: {done.stdout.strip()[-300:]}", file=sys.stderr)
         # A fresh container has no lists of packages.
         run("apt-get", "-q", "update", folder=fresh)
-        time.sleep(attempt * 2)
+        time.sleep(attempt * 2)  # before a registry is asked again
     shutil.rmtree(fresh, ignore_errors=True)
     raise Failed("Debian's package prometheus could not be downloaded: see above")
 

@@ -70,7 +70,7 @@ def fetch(name="versitygw"):
             shutil.rmtree(fresh)
             return program
         print(f"s3: building {name}, try {attempt} of {FETCH_TRIES}: {done.stdout.strip()[-300:]}", file=sys.stderr)
-        time.sleep(attempt * 2)
+        time.sleep(attempt * 2)  # before a registry is asked again
     raise Failed(f"{name} could not be built from the Go module proxy: see above")
 
 
@@ -143,7 +143,7 @@ class Server:
         while not self.answers():
             if self.process.poll() is not None or time.monotonic() > end:
                 raise Failed(f"the server did not start; the end of {self.log}:\n{self.log.read_text()[-2000:]}")
-            time.sleep(0.02)
+            time.sleep(0.02)  # between two looks
 
     def send(self, number):
         self.process.send_signal(number)
@@ -192,7 +192,7 @@ def down():
         pid = int(pid_file.read_text())
         os.kill(pid, signal.SIGTERM)
         while pathlib.Path(f"/proc/{pid}").exists():
-            time.sleep(0.05)
+            time.sleep(0.05)  # between two looks
     shutil.rmtree(HERE)
 
 

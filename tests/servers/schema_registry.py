@@ -56,7 +56,7 @@ def fetch():
             shutil.rmtree(fresh, ignore_errors=True)
             return
         print(f"schema registry: fetching {VERSION}, try {attempt} of {FETCH_TRIES}: {done.stdout.strip()[-300:]}", file=sys.stderr)
-        time.sleep(attempt * 2)
+        time.sleep(attempt * 2)  # before a registry is asked again
     raise Failed(f"Apicurio Registry {VERSION} could not be fetched from Maven Central: see above")
 
 
@@ -84,7 +84,7 @@ class Registry:
         while not self.answers():
             if self.process.poll() is not None or time.monotonic() > end:
                 raise Failed(f"the schema registry did not start; the end of {self.log}:\n{self.log.read_text()[-2000:]}")
-            time.sleep(0.05)
+            time.sleep(0.05)  # between two looks
 
     def answers(self):
         try:
