@@ -1,9 +1,10 @@
 """Runs cmocka programs and pytest folders, shows what failed, and ends with one line: N passed, N failed.
 
-A skipped test counts as failed: nobody has seen it pass.
+A skipped test counts as failed: nobody has seen it pass.  As many run at once as there are CPUs; those of one file one after the other.
 """
 
 import argparse
+import concurrent.futures
 import os
 import pathlib
 import re
@@ -13,6 +14,7 @@ import sys
 import xml.etree.ElementTree
 
 PROGRAM_TIMEOUT = 300
+JOBS = len(os.sched_getaffinity(0))
 TAP_RESULT = re.compile(r"^(not )?ok \d+ (?:- |# SKIP )(.*)$")
 TAP_PLAN = re.compile(r"^1\.\.(\d+)$", re.MULTILINE)
 
@@ -45,16 +47,20 @@ def read_tap(books, program, output):
     return planned
 
 
-def run_program(books, path, under):
-    name = pathlib.Path(path).name
+def run_program(path, under):
+    """What it wrote, and its exit status."""
     environment = dict(os.environ, CMOCKA_MESSAGE_OUTPUT="TAP")
-    before = len(books.failed)
     try:
         done = subprocess.run([*under.split(), path], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, timeout=PROGRAM_TIMEOUT, errors="replace", check=False)
-        output, status = done.stdout, done.returncode
+        return done.stdout, done.returncode
     except subprocess.TimeoutExpired as timeout:
-        output, status = (timeout.stdout or b"").decode(errors="replace"), f"none after {PROGRAM_TIMEOUT} s"
+        return (timeout.stdout or b"").decode(errors="replace"), f"none after {PROGRAM_TIMEOUT} s"
+
+
+def account_program(books, path, output, status):
+    name = pathlib.Path(path).name
+    before = len(books.failed)
     planned = read_tap(books, name, output)
     if len(books.failed) == before and (status != 0 or planned == 0):
         books.failed.append(f"{name}: exit status {status}, {planned} tests")
@@ -65,7 +71,7 @@ def run_program(books, path, under):
 def run_pytest(books, folders, arguments, results):
     junit = results / "pytest.xml"
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-ra", "--tb=short", f"--junitxml={junit}",
-               "--timeout=300", *arguments, *folders]
+               "--timeout=300", f"--numprocesses={JOBS}", "--dist=loadfile", *arguments, *folders]
     status = subprocess.run(command, check=False).returncode
     counted = 0
     if junit.exists():
@@ -99,8 +105,9 @@ def main():
     programs = [w for w in arguments.what if not os.path.isdir(w)]
     if arguments.only:
         programs = [p for p in programs if arguments.only in pathlib.Path(p).name]
-    for program in programs:
-        run_program(books, program, arguments.under)
+    with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
+        for program, ended in zip(programs, pool.map(lambda program: run_program(program, arguments.under), programs)):
+            account_program(books, program, *ended)
     if folders:
         run_pytest(books, folders, ["-k", arguments.only] if arguments.only else [], arguments.results)
     for name in books.failed:
