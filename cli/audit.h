@@ -42,7 +42,11 @@ struct audit_process {
 	ino_t		 namespaces[AUDIT_NAMESPACES];	/* net, mnt, ipc */
 	ino_t		 reads;		/* the network namespace of its netlink socket */
 	uint64_t	 pages[AUDIT_PAGES];	/* its read-only pages that are of no file */
+	bool		 sealed[AUDIT_PAGES];	/* by mseal(2) */
 	size_t		 npages;
+	uint64_t	 requests;	/* that of them which its filter names; 0: none */
+	bool		 refuses_execve;	/* by a filter of its own or from outside */
+	bool		 refused_mseal;	/* by a filter from outside */
 	ino_t		 rings[AUDIT_RINGS];	/* memory files that it shares */
 	size_t		 nrings;
 	struct {
@@ -99,6 +103,19 @@ void	audit_read_filters(struct audit_process *);
 /* "shrink grow seal future_write", of any descriptor of the file; "none"; "?" */
 void	audit_seals(int fd, char *to, size_t size);
 
+/* --- audit_conclude.c: what nobody can read ------------------------------------------- */
+
+#define AUDIT_NO_MSEAL		"not-sealed:the-kernel-has-no-mseal"
+#define AUDIT_MSEAL_REFUSED	"not-sealed:a-filter-from-outside-refuses-mseal"
+
+enum { AUDIT_MSEAL = 462 };	/* the same on every machine, and newer than many headers */
+
+/* What follows from all that was read: it comes last. */
+void	audit_conclude(struct audit_process *);
+/* Whether this kernel has mseal(2); which ABI of Landlock, 0 for none. */
+bool	audit_kernel_seals(void);
+int	audit_kernel_landlock(void);
+
 /* --- audit_words.c: texts ------------------------------------------------------------ */
 
 struct audit_words {
@@ -122,10 +139,12 @@ enum audit_test {
 	AUDIT_AMONG,	/* no other word than these patterns of fnmatch(3) */
 	AUDIT_HAS,	/* at least these words */
 	AUDIT_AT_MOST,	/* a number */
+	AUDIT_WITHIN,	/* numbers, each within its bounds */
 	AUDIT_SHOWN,	/* nothing is declared */
+	AUDIT_UNSEEN,	/* nobody can see it from outside */
 };
 
-enum audit_mark { AUDIT_HOLDS, AUDIT_DIFFERS, AUDIT_UNREAD, AUDIT_NOTED };
+enum audit_mark { AUDIT_HOLDS, AUDIT_DIFFERS, AUDIT_UNREAD, AUDIT_NOTED, AUDIT_HIDDEN };
 
 struct audit_row {
 	enum audit_kind		 kind;
@@ -142,7 +161,7 @@ const char	*audit_test_name(enum audit_test);
 /* The row's words with what is known filled in.  The caller's. */
 char		*audit_expected(const struct audit_row *, const struct audit_process *);
 enum audit_mark	 audit_check(const struct audit_row *, const struct audit_process *);
-/* The worst of all rows of a property; AUDIT_NOTED where there is nothing to hold. */
+/* The worst of all rows of a property; AUDIT_NOTED where there is nothing to hold, AUDIT_HIDDEN where nobody can tell. */
 enum audit_mark	 audit_mark(const struct audit_process *, enum audit_property);
 bool		 audit_differs(const struct audit_process *);
 /* All that was read, in one text, but for the namespace that a collector reads.  The caller's. */

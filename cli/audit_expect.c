@@ -26,7 +26,8 @@ const char *
 audit_test_name(enum audit_test test)
 {
 	static const char *const names[] = {
-		[AUDIT_IS] = "is", [AUDIT_AMONG] = "among", [AUDIT_HAS] = "has", [AUDIT_AT_MOST] = "at most", [AUDIT_SHOWN] = "shown",
+		[AUDIT_IS] = "is", [AUDIT_AMONG] = "among", [AUDIT_HAS] = "has", [AUDIT_AT_MOST] = "at most",
+		[AUDIT_WITHIN] = "within", [AUDIT_SHOWN] = "shown", [AUDIT_UNSEEN] = "unseen",
 	};
 
 	return names[test];
@@ -229,6 +230,14 @@ expect_shipper_maps(struct audit_words *words, const struct audit_process *proce
 		expect_pattern(words, "", audit.settings.spool, "/*(r*)");
 }
 
+/* Its three mappings of the ring, and the page of its requests. */
+static void
+expect_sealed(struct audit_words *words, const struct audit_process *process)
+{
+	audit_words_split(words, !audit_kernel_seals() ? AUDIT_NO_MSEAL :
+	    process->refused_mseal ? AUDIT_MSEAL_REFUSED : "control data=2 requests");
+}
+
 static const struct {
 	const char	*name;
 	void		(*add)(struct audit_words *, const struct audit_process *);
@@ -247,6 +256,7 @@ static const struct {
 	{ "shipper_files", expect_shipper_files },
 	{ "shipper_network", expect_shipper_network },
 	{ "shipper_maps", expect_shipper_maps },
+	{ "sealed", expect_sealed },
 };
 
 static void
@@ -339,6 +349,38 @@ expect_at_most(struct audit_words *value, struct audit_words *expected)
 	    value->count <= strtoul(expected->items[0], NULL, 10));
 }
 
+/* Bounds that are left out are none; the kernel's largest number is "unlimited". */
+static bool
+expect_number_within(const char *number, const char *bounds)
+{
+	const char *dots = strstr(bounds, "..");
+	uint64_t low = strtoull(bounds, NULL, 10), high = low, value;
+	char *end = NULL;
+
+	if (dots != NULL)
+		high = dots[2] != '\0' ? strtoull(dots + 2, NULL, 10) : UINT64_MAX;
+	value = strcmp(number, "unlimited") == 0 ? UINT64_MAX : strtoull(number, &end, 10);
+	if (value != UINT64_MAX && (end == number || *end != '\0'))
+		return false;
+	return value >= low && value <= high;
+}
+
+/* Word by word, with the same names before the colons. */
+static bool
+expect_within(struct audit_words *value, struct audit_words *expected)
+{
+	if (value->count != expected->count)
+		return false;
+	for (size_t i = 0; i < value->count; i++) {
+		size_t name = strcspn(expected->items[i], ":") + 1;
+
+		if (strncmp(value->items[i], expected->items[i], name) != 0 ||
+		    !expect_number_within(value->items[i] + name, expected->items[i] + name))
+			return false;
+	}
+	return true;
+}
+
 static bool
 expect_shown(struct audit_words *value, struct audit_words *expected)
 {
@@ -352,14 +394,14 @@ audit_check(const struct audit_row *row, const struct audit_process *process)
 {
 	static bool (*const tests[])(struct audit_words *, struct audit_words *) = {
 		[AUDIT_IS] = expect_is, [AUDIT_AMONG] = expect_among, [AUDIT_HAS] = expect_has,
-		[AUDIT_AT_MOST] = expect_at_most, [AUDIT_SHOWN] = expect_shown,
+		[AUDIT_AT_MOST] = expect_at_most, [AUDIT_WITHIN] = expect_within, [AUDIT_SHOWN] = expect_shown, [AUDIT_UNSEEN] = expect_shown,
 	};
 	struct audit_words value = { 0 }, expected = { 0 };
 	cleanup_free char *text = NULL;
 	bool holds;
 
-	if (row->test == AUDIT_SHOWN)
-		return AUDIT_NOTED;
+	if (row->test == AUDIT_SHOWN || row->test == AUDIT_UNSEEN)
+		return row->test == AUDIT_SHOWN ? AUDIT_NOTED : AUDIT_HIDDEN;
 	if (process->values[row->property] == NULL)
 		return AUDIT_UNREAD;
 	text = audit_expected(row, process);
@@ -380,7 +422,7 @@ audit_mark(const struct audit_process *process, enum audit_property property)
 		if (audit_rows[i].kind != process->kind || audit_rows[i].property != property)
 			continue;
 		mark = audit_check(&audit_rows[i], process);
-		if (mark == AUDIT_DIFFERS || (mark == AUDIT_UNREAD && worst != AUDIT_DIFFERS) || (mark == AUDIT_HOLDS && worst == AUDIT_NOTED))
+		if (mark == AUDIT_DIFFERS || (mark == AUDIT_UNREAD && worst != AUDIT_DIFFERS) || worst == AUDIT_NOTED)
 			worst = mark;
 	}
 	return worst;

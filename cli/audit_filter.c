@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "cli/audit.h"
+#include "cli/audit_bpf.h"
 #include "collector/collector.h"
 #include "common/clock.h"
 #include "common/exit.h"
@@ -163,16 +164,18 @@ filter_is_collector_at(const struct sock_fprog *program, enum sandbox_level leve
  * the comparison: each such page is tried, and all collectors have the same.
  */
 static bool
-filter_is_collector(const struct audit_process *process, const struct sock_fprog *program, enum sandbox_level level)
+filter_is_collector(struct audit_process *process, const struct sock_fprog *program, enum sandbox_level level)
 {
 	static uint64_t last;
 
 	for (size_t i = 0; i < process->npages; i++)
-		if (process->pages[i] == last && filter_is_collector_at(program, level, last))
+		if (process->pages[i] == last && filter_is_collector_at(program, level, last)) {
+			process->requests = last;
 			return true;
+		}
 	for (size_t i = 0; i < process->npages; i++)
 		if (filter_is_collector_at(program, level, process->pages[i])) {
-			last = process->pages[i];
+			process->requests = last = process->pages[i];
 			return true;
 		}
 	return false;
@@ -188,7 +191,7 @@ filter_digest(const struct sock_fprog *program, char *to, size_t size)
 }
 
 static bool
-filter_is(const struct audit_process *process, const struct sock_fprog *program, enum audit_kind kind, enum sandbox_level level)
+filter_is(struct audit_process *process, const struct sock_fprog *program, enum audit_kind kind, enum sandbox_level level)
 {
 	if (kind != AUDIT_COLLECTOR)
 		return level < SANDBOX_STRICT && filter_is_plain(program, kind, level);
@@ -197,7 +200,7 @@ filter_is(const struct audit_process *process, const struct sock_fprog *program,
 
 /* "collector:strict"; or the digest, and false. */
 static bool
-filter_name(const struct audit_process *process, const struct sock_fprog *program, char *to, size_t size)
+filter_name(struct audit_process *process, const struct sock_fprog *program, char *to, size_t size)
 {
 	for (enum audit_kind kind = 0; kind < AUDIT_KINDS; kind++)
 		for (enum sandbox_level level = SANDBOX_LEVELS; level-- > SANDBOX_LOG;)
@@ -209,6 +212,13 @@ filter_name(const struct audit_process *process, const struct sock_fprog *progra
 	return false;
 }
 
+static void
+filter_note_calls(struct audit_process *process, const struct sock_fprog *program, bool from_outside)
+{
+	process->refuses_execve |= audit_filter_refuses(program, SYS_execve) && audit_filter_refuses(program, SYS_execveat);
+	process->refused_mseal |= from_outside && audit_filter_refuses(program, AUDIT_MSEAL);
+}
+
 /* Those before the first of ours were there before it was started. */
 static void
 filter_describe(struct audit_process *process, const struct filter_stack *stack)
@@ -218,8 +228,10 @@ filter_describe(struct audit_process *process, const struct filter_stack *stack)
 
 	for (size_t i = 0; i < stack->count; i++) {
 		bool known = filter_name(process, &stack->programs[i], name, sizeof(name));
+		bool from_outside = own.count == 0 && !known;
 
-		audit_words_add(own.count == 0 && !known ? &outer : &own, "%s", name);
+		filter_note_calls(process, &stack->programs[i], from_outside);
+		audit_words_add(from_outside ? &outer : &own, "%s", name);
 	}
 	process->values[AUDIT_OUTER] = audit_words_join(&outer, false);
 	process->values[AUDIT_FILTERS] = audit_words_join(&own, false);

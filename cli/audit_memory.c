@@ -50,19 +50,26 @@ memory_name(const struct memory_line *line, char *to, size_t size)
 		snprintf(to, size, "%s", line->name);
 }
 
-/* VmFlags of the mapping: mw is "may be written", by mprotect(2). */
-static bool
-memory_may_write(const char *flags, const char *end)
+/* VmFlags of the mapping, which end before the next one; NULL if there are none. */
+static const char *
+memory_flags(const char *text, const char *end)
 {
-	const char *found = strstr(flags, "VmFlags:");
-	const char *line = found != NULL ? strchr(found, '\n') : NULL;
-	const char *word = found != NULL ? strstr(found, " mw") : NULL;
+	const char *found = strstr(text, "VmFlags:");
 
-	return found == NULL || (end != NULL && found > end) || (word != NULL && line != NULL && word < line);
+	return found != NULL && (end == NULL || found < end) ? found : NULL;
+}
+
+static bool
+memory_has_flag(const char *flags, const char *flag)
+{
+	const char *line = flags != NULL ? strchr(flags, '\n') : NULL;
+	const char *word = flags != NULL ? strstr(flags, flag) : NULL;
+
+	return word != NULL && line != NULL && word < line;
 }
 
 struct memory_found {
-	struct audit_words	shared, seals, code;
+	struct audit_words	shared, seals, code, sealed;
 	char			control[40];	/* where the shipper's page is */
 };
 
@@ -88,9 +95,11 @@ memory_note_positions(struct audit_process *process, const char *name, int fd)
 	process->ring.size = (uint64_t)(st.st_size - sysconf(_SC_PAGESIZE));
 }
 
+/* mw: "may be written", by mprotect(2); sl: sealed by mseal(2). */
 static void
-memory_note_shared(struct audit_process *process, const struct memory_line *line, bool may_write, struct memory_found *found)
+memory_note_shared(struct audit_process *process, const struct memory_line *line, const char *flags, struct memory_found *found)
 {
+	bool may_write = flags == NULL || memory_has_flag(flags, " mw");
 	cleanup_fd int fd = openat(process->proc, line->range, O_RDONLY | O_CLOEXEC);
 	bool writable = line->rights[1] == 'w';
 	char name[MEMORY_LINE_MAX], seals[128];
@@ -101,6 +110,8 @@ memory_note_shared(struct audit_process *process, const struct memory_line *line
 		return;
 	if (process->nrings < AUDIT_RINGS && (process->nrings == 0 || process->rings[process->nrings - 1] != line->inode))
 		process->rings[process->nrings++] = line->inode;
+	if (memory_has_flag(flags, " sl"))
+		audit_words_add(&found->sealed, "%s", name);
 	memory_note_positions(process, name, fd);
 	if (strcmp(name, "control") == 0)
 		snprintf(found->control, sizeof(found->control), "%s", line->range);
@@ -109,14 +120,16 @@ memory_note_shared(struct audit_process *process, const struct memory_line *line
 }
 
 static void
-memory_note(struct audit_process *process, const struct memory_line *line, const char *rest, const char *end, struct memory_found *found)
+memory_note(struct audit_process *process, const struct memory_line *line, const char *flags, struct memory_found *found)
 {
 	if (line->rights[1] == 'w' && line->rights[2] == 'x')
 		audit_words_add(&found->code, "%" PRIx64 "-%" PRIx64, line->start, line->end);
 	if (line->rights[3] == 's')
-		memory_note_shared(process, line, memory_may_write(rest, end), found);
-	if (strcmp(line->rights, "r--p") == 0 && line->inode == 0 && line->name[0] == '\0' && process->npages < AUDIT_PAGES)
+		memory_note_shared(process, line, flags, found);
+	if (strcmp(line->rights, "r--p") == 0 && line->inode == 0 && line->name[0] == '\0' && process->npages < AUDIT_PAGES) {
+		process->sealed[process->npages] = memory_has_flag(flags, " sl");
 		process->pages[process->npages++] = line->start;
+	}
 }
 
 /* The next line that begins a mapping: with an address, where the others begin with a capital letter. */
@@ -141,7 +154,7 @@ audit_read_memory(struct audit_process *process)
 	for (const char *at = text, *next; at != NULL; at = next) {
 		next = memory_next(at);
 		if (memory_parse(at, &line))
-			memory_note(process, &line, at, next, &found);
+			memory_note(process, &line, memory_flags(at, next), &found);
 	}
 	cleanup_fd int control = found.control[0] != '\0' ? openat(process->proc, found.control, O_RDONLY | O_CLOEXEC) : -1;
 
@@ -149,4 +162,5 @@ audit_read_memory(struct audit_process *process)
 	process->values[AUDIT_WRITABLE_CODE] = audit_words_join(&found.code, true);
 	process->values[AUDIT_SHARED] = audit_words_join(&found.shared, true);
 	process->values[AUDIT_SEALS] = audit_words_join(&found.seals, true);
+	process->values[AUDIT_SEALED] = audit_words_join(&found.sealed, true);
 }

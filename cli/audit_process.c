@@ -230,13 +230,7 @@ process_read_parent(struct audit_process *process)
 	process->values[AUDIT_PARENT] = audit_words_join(&words, false);
 }
 
-/* --- securebits, dumpable --------------------------------------------------------------------- */
-
-static void
-process_read_securebits(struct audit_process *process)
-{
-	process->values[AUDIT_SECUREBITS] = strdup("not-shown-by-the-kernel");
-}
+/* --- dumpable --------------------------------------------------------------------- */
 
 /*
  * Whoever may not be dumped has files of root's in /proc.  Of root's own that
@@ -457,7 +451,8 @@ process_forget(struct audit_process *process)
 		free(process->values[i]);
 	memset(process->values, 0, sizeof(process->values));
 	process->npages = process->nrings = 0;
-	process->reads = 0;
+	process->reads = process->requests = 0;
+	process->refuses_execve = process->refused_mseal = false;
 	memset(&process->ring, 0, sizeof(process->ring));
 }
 
@@ -465,8 +460,8 @@ bool
 audit_read(struct audit_process *process)
 {
 	static void (*const readers[])(struct audit_process *) = {
-		process_read_status, process_read_program, process_read_parent, process_read_securebits, process_read_dumpable,
-		audit_read_descriptors, process_read_namespaces, process_read_mounts, process_read_limits, audit_read_memory, audit_read_filters,
+		process_read_status, process_read_program, process_read_parent, process_read_dumpable, audit_read_descriptors,
+		process_read_namespaces, process_read_mounts, process_read_limits, audit_read_memory, audit_read_filters, audit_conclude,
 	};
 	cleanup_free char *still = NULL;
 

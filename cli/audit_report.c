@@ -17,7 +17,9 @@ static struct {
 	size_t			 count;
 } report;
 
-static const char report_marks[] = { [AUDIT_HOLDS] = '+', [AUDIT_DIFFERS] = '!', [AUDIT_UNREAD] = '?', [AUDIT_NOTED] = '-' };
+static const char report_marks[] = {
+	[AUDIT_HOLDS] = '+', [AUDIT_DIFFERS] = '!', [AUDIT_UNREAD] = '?', [AUDIT_NOTED] = '-', [AUDIT_HIDDEN] = '~',
+};
 
 static bool
 report_has_row(const struct audit_process *process, enum audit_property property)
@@ -35,6 +37,10 @@ report_declared(const struct audit_row *row, const struct audit_process *process
 {
 	cleanup_free char *expected = audit_expected(row, process);
 
+	if (row->test == AUDIT_UNSEEN) {
+		printf("      declared: %s\n", row->why);
+		return;
+	}
 	printf("      declared: %s ", audit_test_name(row->test));
 	audit_print(expected[0] != '\0' ? expected : "nothing");
 	printf("\n      because:  %s\n", row->why);
@@ -175,12 +181,13 @@ report_saw_all(void)
 static void
 report_end(void)
 {
-	size_t differ = report_count(AUDIT_DIFFERS), unread = report_count(AUDIT_UNREAD);
+	size_t differ = report_count(AUDIT_DIFFERS), unread = report_count(AUDIT_UNREAD), hidden = report_count(AUDIT_HIDDEN);
 
 	if (audit.ended > 0)
 		printf("%zu collectors ended while they were looked at\n", audit.ended);
-	printf("%zu processes, %zu properties hold, %zu differ, %zu could not be read: %s\n", audit.count, report_count(AUDIT_HOLDS),
-	    differ, unread, differ > 0 ? "NOT AS DECLARED" : !report_saw_all() ? "not all was seen" : "all is as declared");
+	printf("%zu processes, %zu properties hold, %zu differ, %zu could not be read, %zu nobody can see from outside: %s\n", audit.count,
+	    report_count(AUDIT_HOLDS), differ, unread, hidden, differ > 0 ? "NOT AS DECLARED" : !report_saw_all() ? "not all was seen" :
+	    "all that can be seen is as declared");
 }
 
 /* --- JSON ------------------------------------------------------------------------------------ */
@@ -188,7 +195,7 @@ report_end(void)
 static const char *
 report_mark_name(enum audit_mark mark)
 {
-	static const char *const names[] = { "holds", "differs", "unread", "noted" };
+	static const char *const names[] = { "holds", "differs", "unread", "noted", "unseen" };
 
 	return names[mark];
 }
@@ -228,7 +235,7 @@ report_json_property(const struct audit_process *process, enum audit_property pr
 		audit_print(process->values[property]);
 	else
 		printf("null");
-	if (audit.verbose || mark == AUDIT_DIFFERS || mark == AUDIT_UNREAD)
+	if (audit.verbose || mark != AUDIT_HOLDS)
 		report_json_declared(process, property);
 	putchar('}');
 }
@@ -254,8 +261,8 @@ report_json_process(const struct audit_process *process)
 static void
 report_json(void)
 {
-	printf("{\"differ\":%zu,\"unread\":%zu,\"hold\":%zu,\"ended\":%zu,\n \"processes\":[", report_count(AUDIT_DIFFERS),
-	    report_count(AUDIT_UNREAD), report_count(AUDIT_HOLDS), audit.ended);
+	printf("{\"differ\":%zu,\"unread\":%zu,\"hold\":%zu,\"unseen\":%zu,\"ended\":%zu,\n \"processes\":[", report_count(AUDIT_DIFFERS),
+	    report_count(AUDIT_UNREAD), report_count(AUDIT_HOLDS), report_count(AUDIT_HIDDEN), audit.ended);
 	for (size_t i = 0; i < audit.count; i++) {
 		fputs(i > 0 ? ",\n " : "", stdout);
 		report_json_process(&audit.processes[i]);

@@ -60,6 +60,8 @@ signed_property(struct buffer *out, enum audit_kind kind, enum audit_property pr
 		named = true;
 		if (row->test == AUDIT_SHOWN)
 			buffer_printf(out, "    is shown, and nothing is declared\n");
+		else if (row->test == AUDIT_UNSEEN)
+			buffer_printf(out, "    cannot be seen from outside\n");
 		else
 			buffer_printf(out, "    %s: %s\n", audit_test_name(row->test), row->expected[0] != '\0' ? row->expected : "nothing");
 		buffer_printf(out, "    because: %s\n", row->why);
@@ -91,7 +93,9 @@ static const char signed_head[] =
     "The policy of tcpdiag's processes, as `tcpdiag audit` checks it.\n"
     "\n"
     "\"is\" these words; \"among\" these patterns of words and no others; \"has\" at\n"
-    "least these words; \"at most\" so many.  A $name stands for what the\n"
+    "least these words; \"at most\" so many; \"within\" these bounds, each\n"
+    "name:number or name:lowest..highest; \"unseen\": it is so, and nobody can see\n"
+    "it from outside.  A $name stands for what the\n"
     "configuration or the system says: user and group ids of collector-user and\n"
     "shipper-user; $collector_capabilities: net_admin, or nothing where\n"
     "collector-capability is none; $namespacer_capabilities: kill setgid setuid\n"
@@ -101,7 +105,8 @@ static const char signed_head[] =
     "under a service manager; $namespacer_folders: /run/netns, /run/docker/netns and\n"
     "those of netns-folder; $shipper_files, $shipper_maps: of sink and spool, and\n"
     "what libraries read in /etc and /usr to find and trust a host;\n"
-    "$shipper_network: sockets of the internet where sink or metrics ask for them.\n";
+    "$shipper_network: sockets of the internet where sink or metrics ask for them;\n"
+    "$sealed: control data=2 requests, where kernel and unit let mseal(2) through.\n";
 
 /* The digest is of everything before its own line. */
 static void

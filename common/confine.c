@@ -1,5 +1,6 @@
 /* The steps by which a process gives up what it does not need. */
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 
 #include <errno.h>
@@ -16,8 +17,10 @@
     SECBIT_KEEP_CAPS_LOCKED | SECBIT_NO_CAP_AMBIENT_RAISE |			\
     SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED)
 
-/* The same on every machine, and newer than many headers. */
-enum { CONFINE_MSEAL = 462 };
+enum {
+	CONFINE_MSEAL = 462,	/* the same on every machine, and newer than many headers */
+	CONFINE_DESCRIPTORS = 1 << 20,	/* what the kernel allows unless told otherwise (fs.nr_open) */
+};
 
 int
 confine_unblock_signals(void)
@@ -98,6 +101,20 @@ int
 confine_undumpable(void)
 {
 	return prctl(PR_SET_DUMPABLE, 0);
+}
+
+int
+confine_limits(void)
+{
+	static const struct rlimit none = { 0, 0 };
+	struct rlimit files;
+
+	if (setrlimit(RLIMIT_CORE, &none) == -1 || setrlimit(RLIMIT_MEMLOCK, &none) == -1 || getrlimit(RLIMIT_NOFILE, &files) == -1)
+		return -1;
+	if (files.rlim_max > CONFINE_DESCRIPTORS)
+		files.rlim_max = CONFINE_DESCRIPTORS;
+	files.rlim_cur = files.rlim_max;
+	return setrlimit(RLIMIT_NOFILE, &files);
 }
 
 int

@@ -27,6 +27,11 @@ int	confine_no_new_privileges(void);
 /* No core, no ptrace by the same uid, /proc/PID belongs to root. */
 int	confine_undumpable(void);
 /*
+ * Of a daemon: no core file, no memory that cannot be swapped out, and as many
+ * descriptors as may be, for each namespace takes some.
+ */
+int	confine_limits(void);
+/*
  * Whole pages whose mapping can no longer be changed, moved or taken away, by
  * whatever call.  Nothing happens before Linux 6.10.
  */

@@ -1,5 +1,4 @@
 /* Privileges of the namespacer. */
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/utsname.h>
 
@@ -139,18 +138,6 @@ privilege_check(void)
 	privilege_check_sock_diag();
 }
 
-/* As many descriptors as may be: a namespace takes seven. */
-static void
-privilege_raise_limit(void)
-{
-	struct rlimit files;
-
-	if (getrlimit(RLIMIT_NOFILE, &files) == -1)
-		return;
-	files.rlim_cur = files.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &files);
-}
-
 void
 privilege_drop(void)
 {
@@ -158,7 +145,8 @@ privilege_drop(void)
 
 	for (size_t i = 0; i < PRIVILEGE_COUNT; i++)
 		values[i] = privilege_needed[i].value;
-	privilege_raise_limit();
+	if (confine_limits() == -1)
+		fatal_errno(EXIT_CODE_SYSTEM, "the limits of memory and descriptors cannot be set");
 	if (confine_bounding(values, PRIVILEGE_COUNT) == -1)
 		fatal_errno(EXIT_CODE_SYSTEM, "the bounding set cannot be reduced");
 	if (confine_securebits() == -1)

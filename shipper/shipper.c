@@ -1,5 +1,4 @@
 /* The shipper's one state, its start, its signals and its end: see shipper.h. */
-#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include <errno.h>
@@ -380,19 +379,6 @@ shipper_close_inherited(const struct shipper *s)
 	(void)close_range(first, UINT_MAX, 0);
 }
 
-/* A ring is one descriptor for as long as it lives. */
-static void
-shipper_raise_descriptors(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) == -1 || limit.rlim_cur == limit.rlim_max)
-		return;
-	limit.rlim_cur = limit.rlim_max;
-	if (setrlimit(RLIMIT_NOFILE, &limit) == -1)
-		log_errno(LOG_LEVEL_WARNING, "cannot raise the limit of open descriptors");
-}
-
 static int
 shipper_find_hostname(struct shipper *s, char *error, size_t size)
 {
@@ -698,7 +684,8 @@ shipper_run(struct shipper *s)
 	int code;
 
 	shipper_close_inherited(s);
-	shipper_raise_descriptors();
+	if (confine_limits() == -1)
+		fatal_errno(EXIT_CODE_SYSTEM, "the limits of memory and descriptors cannot be set");
 	event_set_log_callback(shipper_event_message);
 	s->base = event_base_new();
 	if (s->base == NULL)

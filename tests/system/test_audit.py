@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import threading
 
@@ -17,12 +18,14 @@ import pytest
 import harness
 from harness import BIN, PATIENCE, alive, descendants, title, wait_for
 from test_metrics import Listener
+from test_sandbox import EPERM, calls, memory, opens
 from test_units import SHIPPER, installed, start, stop, system  # noqa: F401 (fixtures)
 from topics import Topic
 
 WEAKEN = BIN / "tests" / "weaken.so"
 OK, USAGE, INCOMPLETE, PRIVILEGE, DIFFERS = 0, 64, 75, 77, 81
 QUICK = ["--interval", "100ms"]
+PR_GET_SECUREBITS, SECBIT_NO_SETUID_FIXUP = 27, 4
 PLACES = {"collector": "children", "one collector": "child"}
 
 
@@ -62,6 +65,11 @@ class Installation:
                                 "--shipper", self.shipper.pid, *words, **more)
 
 
+def everything():
+    """All capabilities, as capset(2) takes them."""
+    return memory(struct.pack("=II", 0x20080522, 0)), memory(struct.pack("=6I", *[0xffffffff] * 6))
+
+
 def environment(more):
     return {"env": {**os.environ, **more}}
 
@@ -84,6 +92,12 @@ def report(done):
     assert (marks.count("differs"), marks.count("unread"), marks.count("holds")) == (told["differ"], told["unread"], told["hold"])
     assert done.returncode == (DIFFERS if told["differ"] else INCOMPLETE if told["unread"] else OK), done.stderr
     return told
+
+
+def told_of(done, kind, name):
+    """(mark, value) of a property of the only process of a kind."""
+    one, = [one for process in report(done)["processes"] if process["kind"] == kind for one in process["properties"] if one["property"] == name]
+    return one["mark"], one["value"]
 
 
 def differing(told):
@@ -128,9 +142,11 @@ def test_all_green_for_daemons(install):
     done = running.audit()
     text = done.stdout.decode()
     assert done.returncode == OK, text + done.stderr
-    assert "\n3 collectors, alike but for the namespace that each reads\n" in text and text.endswith(": all is as declared\n")
+    assert "\n3 collectors, alike but for the namespace that each reads\n" in text and text.endswith(": all that can be seen is as declared\n")
     for wanted in (r"  \+ user ids +0 0 0 0$", r"  \+ capabilities, permitted +net_admin$", r"  \+ filters of its own +namespacer:robust collector:strict$",
-                   r"  \+ network namespace +empty$", r"  \+ limits +nproc:0 fsize:0 core:0 memlock:0 nofile:6$", r"  - securebits "):
+                   r"  \+ network namespace +empty$", r"  \+ limits +nproc:0 fsize:0 core:0 memlock:0 nofile:6$", r"  \+ securebits, by their effect +not-read .* execve-refused$",
+                   r"  \+ memory sealed for good +control data=2 requests$", r"  ~ Landlock +not-visible-from-outside kernel:ABI-\d+$",
+                   r"  ~ signal at the parent's death +not-visible-from-outside$"):
         assert re.search(wanted, text, re.M), wanted
     assert not re.search(r"^  [!?]", text, re.M)
     verbose = running.audit("--verbose").stdout.decode()
@@ -193,8 +209,10 @@ def test_all_green_for_units(system):
     outer = {(process["kind"], one["property"]): one["value"] for process in told["processes"] for one in process["properties"]}
     assert "sha256:" in outer["namespacer", "filters from outside"] == outer["collector", "filters from outside"]
     assert "systemd" in outer["namespacer", "parent"]
-    assert system.run("tcpdiag", "audit").endswith(": all is as declared\n")
+    assert system.run("tcpdiag", "audit").endswith(": all that can be seen is as declared\n")
     assert system.run("tcpdiag", "audit", "--sums").endswith("the books balance\n")
+    # What its service manager's filter leaves of mseal(2) is what is declared, and is said.
+    assert outer["collector", "memory sealed for good"] in ("control data=2 requests", "not-sealed:a-filter-from-outside-refuses-mseal")
     stop(system)
 
 
@@ -225,24 +243,30 @@ def test_collectors_without_capability(install):
 # --- red, by name --------------------------------------------------------------------------
 
 SEALED = "seal+shrink+grow"
+EFFECT = "securebits, by their effect"
 # (what is done, to whom, which properties of whom have to be named, and what their value has in it)
 WEAKENINGS = [
     ("capability", "shipper", {("shipper", "capabilities, permitted"): "kill", ("shipper", "capabilities, effective"): "kill"}),
     ("capability", "collector", {("collector", "capabilities, permitted"): "kill", ("collector", "capabilities, effective"): "kill"}),
-    ("inheritable", "namespacer", {("namespacer", "capabilities, inheritable"): "kill"}),
-    ("bounding", "collector", {("collector", "capabilities, bounding"): "kill"}),
-    ("bounding", "namespacer", {("namespacer", "capabilities, bounding"): "sys_rawio"}),
-    ("bounding", "shipper", {("shipper", "capabilities, bounding"): "sys_rawio"}),
-    ("no-new-privs", "namespacer", {("namespacer", "no_new_privs"): "0"}),
+    ("inheritable", "namespacer", {("namespacer", "capabilities, inheritable"): "kill",
+                                   ("namespacer", EFFECT): "not-read ambient-empty bounding-adds-nothing no_new_privs execve-refused"}),
+    ("bounding", "collector", {("collector", "capabilities, bounding"): "kill",
+                               ("collector", EFFECT): "not-read inheritable-empty ambient-empty no_new_privs execve-refused"}),
+    ("bounding", "namespacer", {("namespacer", "capabilities, bounding"): "sys_rawio",
+                                ("namespacer", EFFECT): "not-read inheritable-empty ambient-empty no_new_privs execve-refused"}),
+    ("bounding", "shipper", {("shipper", "capabilities, bounding"): "sys_rawio",
+                             ("shipper", EFFECT): "not-read inheritable-empty ambient-empty no_new_privs execve-refused"}),
+    ("no-new-privs", "namespacer", {("namespacer", "no_new_privs"): "0",
+                                    ("namespacer", EFFECT): "not-read inheritable-empty ambient-empty bounding-adds-nothing execve-refused"}),
     ("dumpable", "namespacer", {("namespacer", "dumpable"): "yes"}),
     ("dumpable", "collector", {("collector", "dumpable"): "yes"}),
     ("dumpable", "shipper", {("shipper", "dumpable"): "yes"}),
     ("filter-none", "namespacer", {("namespacer", "seccomp mode"): "0", ("namespacer", "filters of its own"): "",
-                                   ("collector", "filters of its own"): "collector:strict"}),
+                                   ("namespacer", EFFECT): "no_new_privs ", ("collector", "filters of its own"): "collector:strict"}),
     ("filter-none", "collector", {("collector", "filters of its own"): "namespacer:robust"}),
-    ("filter-none", "shipper", {("shipper", "seccomp mode"): "0", ("shipper", "filters of its own"): ""}),
+    ("filter-none", "shipper", {("shipper", "seccomp mode"): "0", ("shipper", "filters of its own"): "", ("shipper", EFFECT): "no_new_privs "}),
     ("filter-log", "collector", {("collector", "filters of its own"): "sha256:"}),
-    ("filter-log", "shipper", {("shipper", "filters of its own"): "shipper:log"}),
+    ("filter-log", "shipper", {("shipper", "filters of its own"): "shipper:log", ("shipper", EFFECT): "no_new_privs "}),
     ("filter-more", "collector", {("collector", "filters of its own"): "sha256:"}),
     ("filter-more", "namespacer", {("namespacer", "filters from outside"): "sha256:"}),
     ("uid", "shipper", {("shipper", "user ids"): "60640"}),
@@ -255,8 +279,14 @@ WEAKENINGS = [
     ("socket", "shipper", {("shipper", "descriptors"): "inet:stream(rw)"}),
     ("socket", "collector", {("collector", "descriptors"): "inet:stream(rw)"}),
     ("limit-nofile", "collector", {("collector", "limits"): "core:0 memlock:0 nofile:"}),
-    ("limit-core", "collector", {("collector", "limits"): "core:unlimited"}),
+    ("limit-fsize", "collector", {("collector", "limits"): "fsize:unlimited"}),
     ("limit-nproc", "collector", {("collector", "limits"): "nproc:"}),
+    ("limit-core", "namespacer", {("namespacer", "limits"): " core:unlimited "}),
+    ("limit-core", "shipper", {("shipper", "limits"): " core:unlimited "}),
+    ("limit-memlock", "namespacer", {("namespacer", "limits"): " memlock:"}),
+    ("limit-memlock", "shipper", {("shipper", "limits"): " memlock:"}),
+    ("limit-few", "shipper", {("shipper", "limits"): " core:0 memlock:0 nofile:60 "}),
+    ("mseal", "collector", {("collector", "memory sealed for good"): ""}),
     ("namespace-net", "collector", {("collector", "network namespace"): "the-one-it-reads"}),
     ("namespace-mnt", "collector", {("collector", "mount namespace"): "host", ("collector", "mounts"): "/proc:proc:"}),
     ("namespace-ipc", "collector", {("collector", "ipc namespace"): "host"}),
@@ -284,8 +314,39 @@ def test_red_for_a_level_that_only_logs(install):
     """Also where the configuration says so: a log ends nothing."""
     running = install(both=["--sandbox", "log"], collect=["--collector-sandbox", "log"])
     found = differing(report(running.audit("--json")))
+    effect = "not-read inheritable-empty ambient-empty bounding-adds-nothing no_new_privs"
     assert found == {("namespacer", "filters of its own"): "namespacer:log", ("shipper", "filters of its own"): "shipper:log",
-                     ("collector", "filters of its own"): "namespacer:log collector:log"}
+                     ("collector", "filters of its own"): "namespacer:log collector:log",
+                     ("namespacer", EFFECT): effect, ("shipper", EFFECT): effect, ("collector", EFFECT): effect}
+
+
+def test_securebits_are_never_guessed(install):
+    """
+    A namespacer's are not as they should be, which nobody can read from outside: nothing is said of their value, and what is said
+    is true: also with these the process gets no capability and runs no program.
+    """
+    running = install("securebits", "namespacer")
+    found = told_of(running.audit("--json"), "namespacer", EFFECT)
+    assert found == ("holds", "not-read inheritable-empty ambient-empty bounding-adds-nothing no_new_privs execve-refused")
+    assert calls(running.namespacer.pid, "prctl", PR_GET_SECUREBITS, 0, 0, 0, 0) == SECBIT_NO_SETUID_FIXUP
+    assert calls(running.namespacer.pid, "capset", *everything()) == -EPERM
+    assert calls(running.namespacer.pid, "execve", memory(b"/bin/true\0"), 0, 0) is None
+    assert running.namespacer.popen.wait(10 * PATIENCE) == 80
+
+
+def test_landlock_is_never_praised(install):
+    """A shipper with its rules and one without look the same from outside: neither is green, and both times it is said."""
+    running = install()
+    with_rules = told_of(running.audit("--json"), "shipper", "Landlock")
+    running.namespacer.stop()
+    running.shipper.stop()
+    without = install("landlock", "shipper")
+    assert opens(without.shipper.pid, "/", os.O_RDONLY | os.O_DIRECTORY) == 0
+    done = without.audit()
+    assert told_of(without.audit("--json"), "shipper", "Landlock") == with_rules
+    assert with_rules[0] == "unseen" and re.fullmatch(r"not-visible-from-outside kernel:ABI-\d+", with_rules[1])
+    assert re.search(r"^  ~ Landlock .*\n +declared: the files that it can open", done.stdout.decode(), re.M)
+    assert re.search(r" 0 differ, 0 could not be read, 3 nobody can see from outside: all that can be seen is as declared$", done.stdout.decode(), re.M)
 
 
 def test_red_for_another_parent(install):
@@ -299,12 +360,12 @@ def test_red_for_another_parent(install):
 
 def test_red_for_one_of_many(install):
     """It is told apart, with what is declared and why, and the others are told once."""
-    running = install("limit-core", "one collector", namespaces=4)
+    running = install("limit-fsize", "one collector", namespaces=4)
     text = (done := running.audit()).stdout.decode()
     assert done.returncode == DIFFERS
     assert "\n3 collectors, alike but for the namespace that each reads\n" in text
     own = re.search(r"^collector \d+, which calls itself(.*\n)+", text, re.M)[0]
-    assert re.search(r"^  ! limits +nproc:0 fsize:0 core:unlimited .*\n +declared: is nproc:0 .*\n +because:  \w", own, re.M)
+    assert re.search(r"^  ! limits +nproc:0 fsize:unlimited .*\n +declared: is nproc:0 .*\n +because:  \w", own, re.M)
     assert "NOT AS DECLARED" in own and len(re.findall(r"^  !", text, re.M)) == 1
 
 
@@ -315,7 +376,8 @@ def test_red_for_a_tracer(install):
     seize, victim = 0x4206, running.collectors()[0]
     assert libc.ptrace(seize, victim, None, None) == 0
     found = differing(report(running.audit("--json")))
-    assert found == {("collector", "traced by"): str(os.getpid()), ("collector", "filters of its own"): None, ("collector", "filters from outside"): None}
+    assert found == {("collector", "traced by"): str(os.getpid()), ("collector", "filters of its own"): None, ("collector", "filters from outside"): None,
+                     ("collector", EFFECT): None}
     os.kill(victim, signal.SIGKILL)
     os.waitpid(victim, 0x40000000)
 
@@ -350,7 +412,7 @@ def test_process_that_dies_while_it_is_looked_at(stuck):
     out, err = audit.communicate(timeout=30 * PATIENCE)
     assert audit.returncode == INCOMPLETE, out + err
     assert f"the shipper, process {stuck.shipper.pid}, ended while it was looked at" in err
-    assert "all is as declared" not in out
+    assert "is as declared" not in out
 
 
 def test_process_that_cannot_be_stopped(stuck):

@@ -31,6 +31,8 @@
 
 enum {
 	WEAKEN_OTHER_UID = 60640, WEAKEN_GROUP = 60639, WEAKEN_MEMORY = 4096, WEAKEN_FILTER = 4096, WEAKEN_STACK = 65536,
+	WEAKEN_MSEAL = 462, WEAKEN_LANDLOCK = 446,	/* landlock_restrict_self */
+	WEAKEN_DESCRIPTORS = 60,
 	WEAKEN_ONE = 2,		/* the first fork is for the empty namespaces */
 };
 
@@ -119,6 +121,8 @@ syscall(long number, ...)
 		words[i] = va_arg(list, long);
 	va_end(list);
 	/* libseccomp asks without a program what the kernel knows. */
+	if ((number == WEAKEN_MSEAL && weaken_is("mseal")) || (number == WEAKEN_LANDLOCK && weaken_is("landlock")))
+		return 0;
 	if (number == SYS_seccomp && words[0] == SECCOMP_SET_MODE_FILTER && words[2] != 0)
 		return weaken_seccomp((const struct sock_fprog *)(uintptr_t)words[2]);
 	return REAL(syscall)(number, words[0], words[1], words[2], words[3], words[4], words[5]);
@@ -270,9 +274,20 @@ cap_compare(cap_t one, cap_t other)
 int
 setrlimit(__rlimit_resource_t resource, const struct rlimit *limit)
 {
-	if ((resource == RLIMIT_NOFILE && weaken_is("limit-nofile")) || (resource == RLIMIT_CORE && weaken_is("limit-core")) ||
-	    (resource == RLIMIT_NPROC && weaken_is("limit-nproc")))
-		return 0;
+	static const struct rlimit few = { WEAKEN_DESCRIPTORS, WEAKEN_DESCRIPTORS };
+	static const struct {
+		__rlimit_resource_t	 resource;
+		const char		*step;
+	} kept[] = {
+		{ RLIMIT_NOFILE, "limit-nofile" }, { RLIMIT_CORE, "limit-core" }, { RLIMIT_NPROC, "limit-nproc" },
+		{ RLIMIT_FSIZE, "limit-fsize" }, { RLIMIT_MEMLOCK, "limit-memlock" },
+	};
+
+	if (resource == RLIMIT_NOFILE && weaken_is("limit-few"))
+		return REAL(setrlimit)(resource, &few);
+	for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++)
+		if (kept[i].resource == resource && weaken_is(kept[i].step))
+			return 0;
 	return REAL(setrlimit)(resource, limit);
 }
 
