@@ -1,16 +1,15 @@
 """Somebody else on the host, and containers that play tricks: each costs a counted error at most, and others are read on."""
+import contextlib
 import ctypes
 import json
 import os
 import pathlib
-import random
 import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 
@@ -49,6 +48,19 @@ class Watched:
         target.touch()
         self.mounts.append(target)
         mount(source, target)
+
+    def descriptors(self):
+        return len(os.listdir(f"/proc/{self.namespacer.pid}/fd"))
+
+    def collectors_of_the_dead(self, name):
+        """Those of namespaces that are called so, and of nameless ones in which there is no process."""
+        titles = [harness.title(pid) for pid in harness.descendants(self.namespacer.pid)]
+        inodes = {int(inode) for inode in re.findall(r"collector netns:(\d+)", "\n".join(titles))}
+        living = set()
+        for pid in harness.processes():
+            with contextlib.suppress(OSError):
+                living.add(os.stat(f"/proc/{pid}/ns/net").st_ino)
+        return [*(inodes - living), *(one for one in titles if name in one)]
 
     def strangers(self):
         return self.metrics.scrape().get("namespacer_discovery_strangers_total")
@@ -220,22 +232,38 @@ def test_a_folder_that_is_another_after_a_while(watched, world):
 # --- namespaces that do not stay ----------------------------------------------
 
 def test_a_hundred_namespaces_a_second(watched):
-    """They die between the look and the entry, before and while they are read; each is an error of its own at most."""
-    one = watched("--netns", "netns:*", "--state", "listening")
-    before = one.metrics.scrape()
-    done, end = 0, time.monotonic() + 5
-    while time.monotonic() < end:
-        batch = [subprocess.Popen(["unshare", "--net", "sleep", f"{random.uniform(0, 0.05):.3f}"]) for _ in range(10)]
-        done += sum(child.wait() == 0 for child in batch)
-    assert done >= 200, "too slow to be a test"
+    """
+    They are made and gone at twice that rate, half of them as mounts in the watched folder: each is counted, none is left, no
+    collector of one is, and nobody who stays is held up.
+    """
+    one, name = watched("--netns", "netns:*", "--netns", "fleeting-*", "--state", "listening"), f"fleeting-{harness.unique()}"
+    before, open_files = one.metrics.scrape(), one.descriptors()
+    epochs = {record["collector_epoch"] for record in one.file.records() if record["netns"] == one.honest.name}
+    seconds = 5
+    try:
+        said = subprocess.run([BIN / "tests" / "fleeting", one.folder, name, "200", str(seconds)], capture_output=True, text=True,
+                              timeout=20 * seconds * PATIENCE, check=True).stdout
+    finally:
+        for left in one.folder.glob(f"{name}-*"):
+            unmount(left)
+    made, elapsed = map(int, re.fullmatch(r"made (\d+) in (\d+) ms\n", said).groups())
+    assert elapsed >= 1000 * (seconds - 1) and made >= 100 * elapsed / 1000, "too slow to be a test"
     one.file.wait_for_snapshots(one.honest.name, 3, 30)
-    after = one.metrics.wait_for(lambda m: m.get("namespacer_namespaces_appeared_total") == m.get("namespacer_namespaces_gone_total") +
-                                 m.get("namespacer_namespaces"), 30, "the end of the dead")
-    assert after.get("namespacer_namespaces_appeared_total") + after.get("namespacer_discovery_vanished_total") > \
-        before.get("namespacer_namespaces_appeared_total") + before.get("namespacer_discovery_vanished_total")
-    assert after.get("namespacer_namespaces") <= before.get("namespacer_namespaces") + 10
-    assert not re.search(r"no more are started", one.namespacer.log())
+    wait_for(lambda: not one.collectors_of_the_dead(name), 30, "the end of the collectors of the dead")
+    after = one.metrics.wait_for(lambda m: m.get("namespacer_namespaces") <= before.get("namespacer_namespaces") + 10, 30, "the end of the dead")
+
+    def grown(what):
+        return after.get(f"namespacer_{what}_total") - before.get(f"namespacer_{what}_total")
+    # Not each was there when somebody looked; of those that were, each has come and gone, or went while it was looked at.
+    assert grown("namespaces_appeared") + grown("discovery_vanished") >= 100
+    assert grown("namespaces_appeared") <= made + 10
+    assert grown("collectors_started") >= 20
+    assert "no more are started" not in one.namespacer.log()
+    assert len(one.namespacer.log().splitlines()) < 200, "the log is flooded"
+    wait_for(lambda: one.descriptors() <= open_files + 10, 20, "as few descriptors as before")
     one.end()
+    # By one collector all the time, and under its own name only.
+    assert {record["collector_epoch"] for record in one.file.records() if record["netns"] == one.honest.name} == epochs
 
 
 def test_a_number_that_is_used_again(tcpdiag, folder):
