@@ -250,37 +250,58 @@ filter_stacks_equal(const struct filter_stack *a, const struct filter_stack *b)
 	return true;
 }
 
-static void
+/* Not a thread that has ended meanwhile, or ends and waits for the others. */
+static bool
+filter_thread_lives(const struct audit_process *process, pid_t tid)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "task/%d/status", (int)tid);
+	cleanup_free char *text = audit_file(process, name);
+
+	return text != NULL && strstr(text, "\nState:\tZ") == NULL && strstr(text, "\nState:\tX") == NULL;
+}
+
+/* False if it is there and could not be read. */
+static bool
 filter_compare_thread(struct audit_process *process, pid_t tid, const struct filter_stack *first)
 {
 	struct audit_words unlike = { 0 };
 	struct filter_stack stack;
+	bool read;
 
 	filter_read(tid, &stack);
-	if (stack.read && !filter_stacks_equal(&stack, first)) {
+	if ((read = stack.read) && !filter_stacks_equal(&stack, first)) {
 		audit_words_split(&unlike, process->values[AUDIT_ALIKE] != NULL ? process->values[AUDIT_ALIKE] : "");
 		audit_words_add(&unlike, "%d:filters", (int)tid);
 		free(process->values[AUDIT_ALIKE]);
 		process->values[AUDIT_ALIKE] = audit_words_join(&unlike, true);
 	}
 	filter_free(&stack);
+	return read || !filter_thread_lives(process, tid);
 }
 
+/* One that cannot be looked at is enough to say so; a thousand would take an hour. */
 static void
 filter_compare_threads(struct audit_process *process, const struct filter_stack *first)
 {
 	int fd = openat(process->proc, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *dir = fd != -1 ? fdopendir(fd) : NULL;
 	struct dirent *entry;
+	bool read = true;
 
 	if (dir == NULL) {
 		fd_close(&fd);
 		return;
 	}
-	while ((entry = readdir(dir)) != NULL)
+	while (read && (entry = readdir(dir)) != NULL)
 		if (entry->d_name[0] != '.' && strtol(entry->d_name, NULL, 10) != process->pid)
-			filter_compare_thread(process, (pid_t)strtol(entry->d_name, NULL, 10), first);
+			read = filter_compare_thread(process, (pid_t)strtol(entry->d_name, NULL, 10), first);
 	closedir(dir);
+	if (read || (process->values[AUDIT_ALIKE] != NULL && process->values[AUDIT_ALIKE][0] != '\0'))
+		return;
+	free(process->values[AUDIT_ALIKE]);
+	process->values[AUDIT_ALIKE] = NULL;
 }
 
 void

@@ -105,18 +105,21 @@ sums_fetch(void)
 {
 	static const char request[] = "GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n";
 	cleanup_fd int fd = sums_connect();
+	uint64_t deadline = clock_monotonic() + SUMS_SECONDS * SECOND;
 	struct buffer answer = { 0 };
 	ssize_t n = -1;
 
 	if (fd == -1 || send(fd, request, sizeof(request) - 1, MSG_NOSIGNAL) == -1)
 		return NULL;
-	while ((n = recv(fd, buffer_reserve(&answer, 64 * 1024), 64 * 1024 - 1, 0)) > 0 && answer.length < SUMS_PAGE_MAX)
+	/* A shipper that was taken over may send a byte now and then, without end. */
+	while ((n = recv(fd, buffer_reserve(&answer, 64 * 1024), 64 * 1024 - 1, 0)) > 0 && answer.length < SUMS_PAGE_MAX &&
+	    clock_monotonic() < deadline)
 		answer.length += (size_t)n;
 	buffer_append(&answer, "", 1);
 	if (n == 0 && strncmp((char *)answer.bytes, "HTTP/1.", 7) == 0 && strncmp((char *)answer.bytes + 8, " 200 ", 5) == 0)
 		return (char *)answer.bytes;
 	buffer_free(&answer);
-	errno = n == -1 ? errno : EPROTO;
+	errno = n == -1 ? errno : clock_monotonic() >= deadline ? ETIMEDOUT : EPROTO;
 	return NULL;
 }
 

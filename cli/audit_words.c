@@ -18,17 +18,23 @@ audit_word_plain(char c)
 	return isascii((unsigned char)c) && (isalnum((unsigned char)c) || strchr("/_.:,+@()<>-!#&$~;{}'\"", c) != NULL);
 }
 
+/*
+ * There is room for twice as many whenever they are a power of two: a process
+ * that was taken over may have a million descriptors.
+ */
 static void
 audit_words_push(struct audit_words *words, char *item)
 {
+	size_t size = words->count * sizeof(item);
 	struct buffer grown = { 0 };
 
-	/* Through the buffer, which does not run out of memory in silence. */
-	buffer_append(&grown, words->items, words->count * sizeof(*words->items));
-	buffer_append(&grown, &item, sizeof(item));
-	free(words->items);
-	words->items = (char **)(void *)grown.bytes;
-	words->count++;
+	if ((words->count & (words->count - 1)) == 0) {
+		/* Through the buffer, which does not run out of memory in silence. */
+		memcpy(buffer_reserve(&grown, 2 * (size + sizeof(item))), words->count > 0 ? words->items : &item, size);
+		free(words->items);
+		words->items = (char **)(void *)grown.bytes;
+	}
+	words->items[words->count++] = item;
 }
 
 void

@@ -12,6 +12,7 @@ import socket
 import struct
 import subprocess
 import threading
+import time
 
 import pytest
 
@@ -426,6 +427,17 @@ def test_process_that_cannot_be_stopped(stuck):
     stuck.shipper.stop()
 
 
+def test_a_thread_that_cannot_be_stopped(install):
+    """All of its status is as the first thread's, and its filters cannot be read: it is not called alike, in bounded time."""
+    running = install("thread-stuck", "shipper")
+    try:
+        found = differing(report(running.audit("--json", timeout=30 * PATIENCE)))
+        assert found == {("shipper", "threads unlike the first"): None}
+    finally:
+        for pid in descendants(running.shipper.pid):
+            os.kill(pid, signal.SIGKILL)
+
+
 def test_process_that_is_not_there(install):
     """An id that nobody has any more."""
     running = install()
@@ -567,8 +579,8 @@ def test_sums(tcpdiag, world):
 class FakePage:
     """Answers as a shipper's metrics would."""
 
-    def __init__(self, path, body):
-        self.listener, self.body = socket.socket(socket.AF_UNIX), body.encode()
+    def __init__(self, path, body, trickle=False):
+        self.listener, self.body, self.trickle = socket.socket(socket.AF_UNIX), body.encode(), trickle
         self.listener.bind(str(path))
         self.listener.listen(5)
         self.thread = threading.Thread(target=self.serve, daemon=True)
@@ -580,6 +592,9 @@ class FakePage:
                 client = self.listener.accept()[0]
                 client.recv(4096)
                 client.sendall(b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\n" + self.body)
+                while self.trickle:
+                    client.sendall(b"#")
+                    time.sleep(0.1)
                 client.close()
 
     def close(self):
@@ -603,6 +618,19 @@ def test_sums_that_do_not_balance(install):
     text = done.stdout.decode()
     assert done.returncode == DIFFERS
     assert "! records in the shipper" in text and "+ bytes in rings" in text and text.endswith("THE BOOKS DO NOT BALANCE\n")
+
+
+def test_sums_of_a_page_without_end(install):
+    """A shipper that was taken over answers, a byte now and then: it is waited for only so long."""
+    running = install()
+    where = running.tcpdiag.folder / "fake.sock"
+    fake = FakePage(where, "", trickle=True)
+    try:
+        done = running.audit("--sums", "--metrics", f"unix:{where}", timeout=30 * PATIENCE)
+    finally:
+        fake.close()
+    assert done.returncode == INCOMPLETE
+    assert "the shipper's metrics cannot be read at " in done.stderr and done.stdout == b""
 
 
 def test_sums_without_a_page(install):

@@ -67,6 +67,8 @@ weaken_is(const char *step)
 	    (!weaken.in_one || weaken.forks == WEAKEN_ONE);
 }
 
+static void	weaken_start_thread(void);
+
 /* --- filters ----------------------------------------------------------------------------- */
 
 static long
@@ -110,6 +112,17 @@ weaken_seccomp(const struct sock_fprog *program)
 	return weaken_is("filter-more") ? weaken_load_another(program) : weaken_load(program);
 }
 
+/* Started behind the filter, so that it has the same one. */
+static long
+weaken_seccomp_with_thread(const struct sock_fprog *program)
+{
+	long result = weaken_seccomp(program);
+
+	if (result == 0 && weaken_is("thread-stuck"))
+		weaken_start_thread();
+	return result;
+}
+
 long
 syscall(long number, ...)
 {
@@ -124,7 +137,7 @@ syscall(long number, ...)
 	if ((number == WEAKEN_MSEAL && weaken_is("mseal")) || (number == WEAKEN_LANDLOCK && weaken_is("landlock")))
 		return 0;
 	if (number == SYS_seccomp && words[0] == SECCOMP_SET_MODE_FILTER && words[2] != 0)
-		return weaken_seccomp((const struct sock_fprog *)(uintptr_t)words[2]);
+		return weaken_seccomp_with_thread((const struct sock_fprog *)(uintptr_t)words[2]);
 	return REAL(syscall)(number, words[0], words[1], words[2], words[3], words[4], words[5]);
 }
 
@@ -151,6 +164,9 @@ static int
 weaken_thread(void *context)
 {
 	(void)context;
+	if (weaken_is("thread-stuck") && vfork() == 0)
+		for (;;)
+			pause();
 	return pause();		/* no signal is for it */
 }
 
