@@ -35,12 +35,13 @@ enum sandbox_verdict {
 };
 
 /* ONE_OF takes the value, and of the two that follow it how many there are and their distance. */
-enum sandbox_test { SANDBOX_ANY, SANDBOX_IS, SANDBOX_AT_MOST, SANDBOX_ZERO, SANDBOX_ONE_OF };
+enum sandbox_test { SANDBOX_ANY, SANDBOX_IS, SANDBOX_IS_NUMBER, SANDBOX_EITHER, SANDBOX_AT_MOST, SANDBOX_ZERO, SANDBOX_ONE_OF };
 
 struct sandbox_condition {
 	enum sandbox_test	test;
 	unsigned int		argument;
 	enum sandbox_value	value;
+	uint64_t		numbers[2];	/* that stand in the policy */
 };
 
 struct sandbox_rule {
@@ -64,10 +65,12 @@ struct sandbox_filter {
 	uint32_t			 refused;	/* and for those that are refused */
 };
 
-#define IS(argument, value)	{ SANDBOX_IS, argument, value }
-#define ONE_OF(argument, value)	{ SANDBOX_ONE_OF, argument, value }
-#define AT_MOST(argument, value) { SANDBOX_AT_MOST, argument, value }
-#define ZERO(argument)		{ SANDBOX_ZERO, argument, 0 }
+#define IS(argument, value)	{ SANDBOX_IS, argument, value, { 0 } }
+#define ONE_OF(argument, value)	{ SANDBOX_ONE_OF, argument, value, { 0 } }
+#define AT_MOST(argument, value) { SANDBOX_AT_MOST, argument, value, { 0 } }
+#define ZERO(argument)		{ SANDBOX_ZERO, argument, 0, { 0 } }
+#define IS_NUMBER(argument, number) { SANDBOX_IS_NUMBER, argument, 0, { number } }
+#define EITHER(argument, low, high) { SANDBOX_EITHER, argument, 0, { low, high } }
 #define ALLOW(call, why)	{ SANDBOX_ALLOW, #call, { { 0 } } },
 #define ALLOW_IF(call, why, ...) { SANDBOX_ALLOW, #call, { __VA_ARGS__ } },
 /* A test cannot make it call this on every machine: the reason says where it does. */
@@ -126,11 +129,12 @@ sandbox_taken_back(const struct sandbox_rule *rules, const char *call)
 	return false;
 }
 
-/* The condition as it must be; of ONE_OF's values, the one with this index. */
+/* The condition as it must be; of several values, the one with this index. */
 static struct scmp_arg_cmp
 sandbox_compare(const struct sandbox_condition *condition, const uint64_t *values, uint64_t index)
 {
-	uint64_t value = condition->test == SANDBOX_ZERO ? 0 : values[condition->value];
+	bool number = condition->test == SANDBOX_IS_NUMBER || condition->test == SANDBOX_EITHER;
+	uint64_t value = condition->test == SANDBOX_ZERO ? 0 : number ? condition->numbers[index] : values[condition->value];
 
 	if (condition->test == SANDBOX_ONE_OF)
 		value += index * values[condition->value + 2];
@@ -170,6 +174,18 @@ sandbox_refuse_others(const struct sandbox_filter *filter, int number, unsigned 
 	return error;
 }
 
+/* Small numbers: whatever is between them and below is refused by name. */
+static int
+sandbox_refuse_all_but(const struct sandbox_filter *filter, int number, const struct sandbox_condition *condition)
+{
+	int error = sandbox_refuse(filter, number, SCMP_CMP64(condition->argument, SCMP_CMP_GT, condition->numbers[1]));
+
+	for (uint64_t value = 0; error == 0 && value < condition->numbers[1]; value++)
+		if (value != condition->numbers[0])
+			error = sandbox_refuse(filter, number, SCMP_CMP64(condition->argument, SCMP_CMP_EQ, value));
+	return error;
+}
+
 /* The opposite of a condition: libseccomp has no "else". */
 static int
 sandbox_refuse_unless(const struct sandbox_filter *filter, int number, const struct sandbox_condition *condition)
@@ -178,17 +194,21 @@ sandbox_refuse_unless(const struct sandbox_filter *filter, int number, const str
 
 	if (condition->test == SANDBOX_ONE_OF)
 		return sandbox_refuse_others(filter, number, condition->argument, &filter->values[condition->value]);
+	if (condition->test == SANDBOX_EITHER)
+		return sandbox_refuse_all_but(filter, number, condition);
 	not.op = condition->test == SANDBOX_AT_MOST ? SCMP_CMP_GT : SCMP_CMP_NE;
 	return sandbox_refuse(filter, number, not);
 }
 
-/* How many rules it takes: one for each value of a ONE_OF. */
+/* How many rules it takes: one for each value of a ONE_OF or EITHER. */
 static uint64_t
 sandbox_rules(const struct sandbox_rule *rule, const uint64_t *values)
 {
 	for (unsigned int i = 0; i < SANDBOX_CONDITIONS; i++)
 		if (rule->conditions[i].test == SANDBOX_ONE_OF)
 			return values[rule->conditions[i].value + 1];
+		else if (rule->conditions[i].test == SANDBOX_EITHER)
+			return 2;
 	return 1;
 }
 

@@ -18,7 +18,7 @@ enum {
 	LANDLOCK_RULESET_VERSION = 1,
 	LANDLOCK_PATH_BENEATH = 1,
 	LANDLOCK_BIND_TCP = 1,		/* ABI 4 */
-	LANDLOCK_SCOPE_OF_SIGNALS = 2,	/* ABI 6 */
+	LANDLOCK_SCOPE_OF_ABSTRACT_SOCKETS = 1, LANDLOCK_SCOPE_OF_SIGNALS = 2,	/* ABI 6 */
 };
 
 /* What can be done to a file or beneath a folder, in the kernel's order. */
@@ -223,7 +223,7 @@ landlock_prepare(struct landlock *landlock, const struct settings *settings, con
 	const struct landlock_ruleset ruleset = {
 		.files = abi >= 5 ? FS_ABI_5 : abi >= 3 ? FS_ABI_3 : FS_ABI_2,
 		.net = abi >= 4 ? LANDLOCK_BIND_TCP : 0,
-		.scoped = abi >= 6 ? LANDLOCK_SCOPE_OF_SIGNALS : 0,
+		.scoped = abi >= 6 ? LANDLOCK_SCOPE_OF_ABSTRACT_SOCKETS | LANDLOCK_SCOPE_OF_SIGNALS : 0,
 	};
 
 	*landlock = (struct landlock){ .fd = -1, .handled = ruleset.files };

@@ -195,13 +195,13 @@ def test_files_that_a_shipper_can_open(tcpdiag, folder):
     for name, what, *arguments in (("unlink", "file"), ("mkdir", "new", 0o700), ("rmdir", "folder")):
         assert calls(shipper.pid, name, memory(bytes(folder / "other" / what) + b"\0"), *arguments) == -EACCES, name
     assert (folder / "other" / "file").exists()
-    # It listens on no port, and has nobody to signal, even of its own user.
+    # It listens on no port, and has nobody to signal, even of its own user, nor an abstract socket to connect to.
     port = calls(shipper.pid, "socket", socket.AF_INET, socket.SOCK_STREAM, 0)
     address = struct.pack("=H2sI8x", socket.AF_INET, b"\0\0", 0)
     assert calls(shipper.pid, "bind", port, memory(address), len(address)) == -EACCES
     with subprocess.Popen(["setpriv", "--reuid=60642", "--regid=60642", "--clear-groups", "sleep", "60"]) as sleeper:
         wait_for(lambda: harness.title(sleeper.pid) == "sleep 60", 10)
-        assert calls(shipper.pid, "kill", sleeper.pid, signal.SIGTERM) == -EPERM
+        assert calls(shipper.pid, "tgkill", sleeper.pid, sleeper.pid, signal.SIGTERM) == -EPERM
         sleeper.kill()
     # A file that was moved away is made anew.
     (folder / "sink" / "out.jsonl").rename(folder / "sink" / "before.jsonl")

@@ -48,13 +48,15 @@ class Rule:
 
 
 class Condition:
-    def __init__(self, test, argument, value=None):
+    def __init__(self, test, argument, value=None, other=None):
         self.test, self.argument = test, int(argument)
         if test == "ZERO":
             self.good = [0]
         elif test == "ONE_OF":
             first, count, self.stride = (values()[name] for name in (value, f"{value}S", value.replace("MESSAGE", "STRIDE")))
             self.good = [first + i * self.stride for i in range(count)]
+        elif test in ("IS_NUMBER", "EITHER"):
+            self.good = [int(word, 0) for word in (value, other) if word]
         else:
             self.good = [values()[value]] if test == "IS" else list(range(values()[value] + 1))
 
@@ -65,6 +67,8 @@ class Condition:
         """Values that hold and values that do not, right beside them; among the latter some of which the lower half would hold."""
         last = self.good[-1]
         bad = [last + 1, self.good[0] - 1, last + (1 << 32), last | 1 << 63, BITS - 1]
+        if self.test == "EITHER":
+            bad += range(last)
         if self.test == "ONE_OF":
             bad += [self.good[0] - self.stride, last + self.stride, last - (1 << 32), last % (1 << 32)]
             bad += [good + step for good in self.good for step in (1, 4, 8, self.stride // 2, self.stride - 1)]
