@@ -142,11 +142,13 @@ run_write_config(void)
 	FILE *file;
 	int fd;
 
-	run.config_fd = memfd_create("tcpdiag.conf", MFD_CLOEXEC);
+	run.config_fd = memfd_create("tcpdiag.conf", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (run.config_fd == -1 || (fd = dup(run.config_fd)) == -1 || (file = fdopen(fd, "w")) == NULL)
 		fatal_errno(EXIT_CODE_SYSTEM, "the configuration cannot be passed on");
 	config_print(&run.config, file, 0);
-	if (fclose(file) != 0)
+	/* The namespacer reads it after the shipper was started: what one has open the other believes. */
+	if (fclose(file) != 0 ||
+	    fcntl(run.config_fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) == -1)
 		fatal_errno(EXIT_CODE_SYSTEM, "the configuration cannot be passed on");
 }
 
@@ -194,14 +196,35 @@ run_start(struct run_daemon *daemon)
 		fatal_errno(EXIT_CODE_SYSTEM, "pidfd_open");
 }
 
+/*
+ * In a folder that the shipper's user may write, a link of its own could lead to
+ * any file of the caller's: only links of the caller's and of root's are followed.
+ */
+static bool
+run_is_anothers_link(const char *path)
+{
+	struct stat st;
+
+	return lstat(path, &st) == 0 && S_ISLNK(st.st_mode) && st.st_uid != 0 && st.st_uid != geteuid();
+}
+
 /* The shipper has no right to the caller's files; it gets them open.  -1: the message is written. */
 static int
 run_open_file(void)
 {
-	int fd = open(run.settings.target, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0640);
+	const int flags = O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY;
+	const char *target = run.settings.target;
+	int fd = open(target, flags | O_NOFOLLOW, 0640);
 
+	if (fd == -1 && errno == ELOOP) {
+		if (run_is_anothers_link(target)) {
+			log_error("%s is a link of another user's, which is not followed", target);
+			return -1;
+		}
+		fd = open(target, flags, 0640);
+	}
 	if (fd == -1)
-		log_errno(LOG_LEVEL_ERROR, "%s cannot be opened for writing", run.settings.target);
+		log_errno(LOG_LEVEL_ERROR, "%s cannot be opened for writing", target);
 	return fd;
 }
 

@@ -7,6 +7,8 @@ stdout each time that it has read something; "attacked" when it has begun.  It
 goes on till it is killed.
 """
 import array
+import ctypes
+import fcntl
 import itertools
 import mmap
 import os
@@ -158,6 +160,44 @@ def take_away(ring, _):
             print("broke out", flush=True)
 
 
+LIBC = ctypes.CDLL(None, use_errno=True)
+PUNCH_HOLE, MADV_REMOVE = 3, 9
+
+
+def hole(fd, size):
+    if LIBC.fallocate(fd, PUNCH_HOLE, ctypes.c_long(0), ctypes.c_long(size)) != 0:
+        raise OSError(ctypes.get_errno(), "fallocate")
+
+
+def open_anew(ring, _):
+    """The data was given to read: it cannot be opened otherwise, and if it could there would be the seals."""
+    ring.drain()
+    try:
+        fd = os.open(f"/proc/self/fd/{ring.fds[0]}", os.O_RDWR)
+        print("broke out", flush=True)
+    except PermissionError:
+        fd = os.dup(ring.fds[0])
+    for what in (lambda: os.pwrite(fd, b"x", 0), lambda: mmap.mmap(fd, PAGE, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE),
+                 lambda: hole(fd, PAGE), lambda: os.ftruncate(fd, 0), lambda: fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE)):
+        try:
+            what()
+        except OSError:
+            continue
+        print("broke out", flush=True)
+    os.close(fd)
+
+
+def punch(ring, _):
+    """Its own page, which it may write, is taken out of the memory, and the data's as far as it goes."""
+    ring.drain()
+    hole(ring.fds[1], PAGE)
+    try:
+        ring.data.madvise(MADV_REMOVE)
+        print("broke out", flush=True)
+    except OSError:
+        pass
+
+
 def deaf(shipper):
     """Takes the rings and reads nothing after them."""
     while True:
@@ -199,6 +239,8 @@ ATTACKS = {
     "hang-up": each_ring(hang_up),
     "descriptors": each_ring(pass_descriptors),
     "take-away": each_ring(take_away),
+    "open-anew": each_ring(open_anew),
+    "punch": each_ring(punch),
     "deaf": deaf,
     "leave": leave,
     "garbage": random_messages,

@@ -13,6 +13,7 @@ import pytest
 
 import harness
 from harness import RecordFile, alive, wait_for
+from test_sandbox import EFAULT, NETLINK, calls, memory
 
 HEADER = struct.Struct("=II")
 SNAPSHOT, IDENTITY, READY, FAILED, WAITING, TAKEN, TRAPPED = range(20, 27)
@@ -165,3 +166,29 @@ def test_a_greedy_collector(fleet):
     assert sizes and max(sizes) <= 256 * 1024 + 64 * 1024
     evil.channel.close()
     one.end()
+
+
+SOCKSTAT, MSG_DONTWAIT = 4, 0x40
+
+
+def test_the_kernel_writes_no_request(fleet):
+    """Answers, counts and events that a collector wants to have in the page of its requests: that is read-only for the kernel too."""
+    one = fleet()
+    collector = one.pids[1]
+    page, = [int(line.split("-")[0], 16) for line in re.split(r"^(?=[0-9a-f]+-)", open(f"/proc/{collector}/smaps").read(), flags=re.M)
+             if re.match(r"\S+ r--p 00000000 00:00 0 *\n", line) and re.search(r"^VmFlags:.* sl\b", line, re.M)]
+    before = read_memory(collector, page, 4096)
+    assert calls(collector, "pread64", SOCKSTAT, page, 4096, 0) == -EFAULT
+    # The first message is the dump of all: sent, its answer is asked for where the message stands.
+    assert calls(collector, "sendmsg", NETLINK, page, 0) > 0
+    assert calls(collector, "recvfrom", NETLINK, page, 4096, MSG_DONTWAIT, 0, 0) == -EFAULT
+    assert calls(collector, "recvmmsg", NETLINK, page, 1, MSG_DONTWAIT, 0) < 0
+    assert calls(collector, "ppoll", page, 1, memory(bytes(16)), 0, 0) == -EFAULT
+    assert read_memory(collector, page, 4096) == before
+    one.end()
+
+
+def read_memory(pid, address, size):
+    with open(f"/proc/{pid}/mem", "rb", buffering=0) as whole:
+        whole.seek(address)
+        return whole.read(size)

@@ -1,6 +1,8 @@
 """A shipper that was taken over harms neither a collector nor the namespacer, and the next one goes on where it was."""
 import os
 import re
+import socket
+import struct
 import subprocess
 import sys
 
@@ -9,11 +11,12 @@ import pytest
 import harness
 from harness import ROOT, RecordFile, alive, wait_for
 from test_kill import no_gaps, whole_snapshots
+from test_sandbox import EACCES, EPERM, calls, memory, opens
 
 PROGRAM = ROOT / "tests" / "hostile" / "fake_shipper.py"
 ATTACKS = re.findall(r'^    "([a-z-]+)": ', PROGRAM.read_text().split("ATTACKS = {")[1], re.M)
 # What they do to a ring; the link stays as it is.
-ON_RINGS = {"jump", "back", "scribble", "sleeper", "hang-up", "descriptors", "take-away", "deaf", "hostile", "drained", "hostile-nobody", "rights"}
+ON_RINGS = {"jump", "back", "scribble", "sleeper", "hang-up", "descriptors", "take-away", "open-anew", "punch", "deaf", "hostile", "drained", "hostile-nobody", "rights"}
 # Those after which the collector itself says why it goes.
 REFUSED = {"jump", "back", "scribble"}
 UID = 60642
@@ -87,3 +90,48 @@ def test_shipper(tcpdiag, world, folder, attacker, attack):
     assert len(no_gaps(mine)) == 1
     first = mine[0]["snapshot_sequence"]
     whole_snapshots([record for record in mine if record["snapshot_sequence"] > first], 81)
+
+
+MADV_REMOVE, PROT_WRITE = 9, 3
+
+
+def test_what_a_real_shipper_reaches(tcpdiag, world, folder):
+    """Behind its filter and its rules of Landlock: no abstract socket of somebody else's, no memory by /proc, no data of a ring, no signal."""
+    namespace, file = world.named("-l", "established:count=4"), RecordFile(folder / "out.jsonl")
+    daemon = tcpdiag.stream("--netns", namespace.name, "--interval", "100ms", "--format", "jsonl", "--sink", f"file:{file.path}", "--batch-age", "10ms",
+                            "--sandbox", "robust")
+    file.wait_for_snapshots(namespace.name)
+    shipper = daemon.find("shipper")[0]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        name = f"\0{harness.unique()}"
+        listener.bind(name)
+        listener.listen(1)
+        peer = calls(shipper, "socket", socket.AF_UNIX, socket.SOCK_STREAM, 0)
+        address = struct.pack("=H", socket.AF_UNIX) + name.encode()
+        assert calls(shipper, "connect", peer, memory(address), len(address)) == -EPERM
+        assert calls(shipper, "close", peer) == 0
+    assert opens(shipper, "/proc/self/mem", os.O_RDWR) == -EACCES
+    maps = open(f"/proc/{shipper}/maps").read()
+    rings = [(int(start, 16), int(end, 16)) for start, end in re.findall(r"^(\w+)-(\w+) .*tcpdiag-ring-data", maps, re.M)]
+    assert rings
+    for start, end in rings:
+        assert calls(shipper, "madvise", start, end - start, MADV_REMOVE) == -EACCES
+        assert calls(shipper, "mprotect", start, end - start, PROT_WRITE) == -EACCES
+    file.wait_for_snapshots(namespace.name, 2)
+    assert calls(shipper, "kill", os.getpid(), 0) is None
+    wait_for(lambda: "refused system call kill" in daemon.log(), 10, "its end")
+
+
+def test_a_link_where_the_shipper_listens(tcpdiag):
+    """Its folder is the shipper's: a link to a service that listens to root gets a connection, and not a byte by it."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as service:
+        service.bind(str(tcpdiag.socket.with_name("service.sock")))
+        service.listen(5)
+        service.settimeout(20 * harness.PATIENCE)
+        tcpdiag.socket.symlink_to(tcpdiag.socket.with_name("service.sock"))
+        namespacer = tcpdiag.namespacer(*harness.OURS, "--interval", "100ms")
+        with service.accept()[0] as peer:
+            peer.settimeout(20 * harness.PATIENCE)
+            assert peer.recv(65536) == b""
+        wait_for(lambda: "who listens there is not the shipper's user" in namespacer.log(), 10, "that it is said")
+        namespacer.stop()

@@ -241,6 +241,7 @@ def test_memory_of_a_collector_is_sealed(run):
     start, end = (int(word, 16) for word in requests[0].split()[0].split("-"))
     assert calls(collector, "mprotect", start, end - start, 3) == -EPERM
     assert calls(collector, "munmap", start, end - start) == -EPERM
+    assert calls(collector, "madvise", start, end - start, 4) == -EPERM  # MADV_DONTNEED: a page of zeros in its place
     assert calls(collector, "mmap", start, end - start, 3, 0x32, NOTHING, 0) == -EPERM
     system.still_works()
     system.daemon.stop()

@@ -45,6 +45,33 @@ def test_sighup_in_a_folder_without_rights_for_the_shipper(tcpdiag, world, folde
     daemon.stop()
 
 
+def test_a_link_in_place_of_the_file(tcpdiag, world, folder):
+    """
+    In a folder of the shipper's user, a shipper that was taken over leaves a link to a file that only the caller may write: tcpdiag
+    run does not open that for it.  A link of the caller's own is followed.
+    """
+    mine, secret, linked = folder / "mine", folder / "secret", folder / "linked"
+    mine.mkdir()
+    os.chown(mine, 60642, 60642)
+    secret.write_text("root's")
+    secret.chmod(0o600)
+    namespace, file = world.named("-l", "listen"), RecordFile(mine / "out")
+    daemon = run(tcpdiag, namespace, file.path)
+    file.wait_for_snapshots(namespace.name, 1)
+    file.path.rename(mine / "out.1")
+    file.path.symlink_to(secret)
+    os.lchown(file.path, 60642, 60642)
+    daemon.send(signal.SIGHUP)
+    wait_for(lambda: f"{file.path} is a link of another user's, which is not followed" in daemon.log(), 10)
+    RecordFile(mine / "out.1").wait_for_snapshots(namespace.name, 2)
+    assert secret.read_text() == "root's"
+    file.path.unlink()
+    file.path.symlink_to(linked)
+    daemon.send(signal.SIGHUP)
+    RecordFile(linked).wait_for_snapshots(namespace.name, 2)
+    daemon.stop()
+
+
 @pytest.mark.parametrize("form, delimiter", [("csv", ","), ("tsv", "\t")])
 def test_a_header_for_each_new_file(tcpdiag, world, folder, form, delimiter):
     """Each file has its header once: a new one gets one, a continued one no second."""

@@ -200,16 +200,29 @@ test_daemons(void **state)
 		{ SYS_init_module, { 0 }, EXIT_CODE_SANDBOX, false },
 		{ SYS_mount, { 0 }, EXIT_CODE_SANDBOX, false },
 		{ SYS_getpid, { 0 }, ALLOWED, false },
+		{ SYS_socket, { AF_UNIX, SOCK_STREAM, 0 }, ALLOWED, false },
+	};
+	static const struct verdict shipper[] = {
+		{ SYS_setns, { -1UL, CLONE_NEWNET }, EXIT_CODE_SANDBOX, false },
+		{ SYS_kill, { 1, 0 }, EXIT_CODE_SANDBOX, false },
 		{ SYS_socket, { AF_INET, SOCK_STREAM, 0 }, ALLOWED, false },
 	};
-	static const struct verdict shipper[] = { { SYS_setns, { -1UL, CLONE_NEWNET }, EXIT_CODE_SANDBOX, false } };
-	static const struct verdict namespacer[] = { { SYS_setns, { -1UL, CLONE_NEWNET }, ALLOWED, false } };
+	static const struct verdict namespacer[] = {
+		{ SYS_setns, { -1UL, CLONE_NEWNET }, ALLOWED, false },
+		{ SYS_socket, { AF_NETLINK, SOCK_RAW, 0 }, ALLOWED, false },
+		{ SYS_socket, { AF_INET, SOCK_STREAM, 0 }, EXIT_CODE_SANDBOX, false },
+		{ SYS_socket, { AF_INET6, SOCK_DGRAM, 0 }, EXIT_CODE_SANDBOX, false },
+		{ SYS_socket, { AF_PACKET, SOCK_RAW, 0 }, EXIT_CODE_SANDBOX, false },
+		{ SYS_unshare, { CLONE_FILES }, ALLOWED, false },
+		{ SYS_unshare, { CLONE_NEWUSER }, EXIT_CODE_SANDBOX, false },
+		{ SYS_listen, { -1UL, 1 }, EXIT_CODE_SANDBOX, false },
+	};
 
 	(void)state;
 	check_verdicts(enter_shipper, both, sizeof(both) / sizeof(both[0]));
 	check_verdicts(enter_namespacer, both, sizeof(both) / sizeof(both[0]));
-	check_verdicts(enter_shipper, shipper, 1);
-	check_verdicts(enter_namespacer, namespacer, 1);
+	check_verdicts(enter_shipper, shipper, sizeof(shipper) / sizeof(shipper[0]));
+	check_verdicts(enter_namespacer, namespacer, sizeof(namespacer) / sizeof(namespacer[0]));
 }
 
 static void
