@@ -32,10 +32,12 @@ enum sandbox_verdict {
 	SANDBOX_ALLOW,
 	SANDBOX_ALLOW_INSTEAD,	/* takes a "never" of the same policy back */
 	SANDBOX_NEVER,
+	SANDBOX_ABSENT,
 };
 
 /* ONE_OF takes the value, and of the two that follow it how many there are and their distance. */
-enum sandbox_test { SANDBOX_ANY, SANDBOX_IS, SANDBOX_IS_NUMBER, SANDBOX_EITHER, SANDBOX_AT_MOST, SANDBOX_ZERO, SANDBOX_ONE_OF };
+enum sandbox_test { SANDBOX_ANY, SANDBOX_IS, SANDBOX_IS_NUMBER, SANDBOX_EITHER, SANDBOX_NO_BIT_OF,
+    SANDBOX_AT_MOST, SANDBOX_ZERO, SANDBOX_ONE_OF };
 
 struct sandbox_condition {
 	enum sandbox_test	test;
@@ -63,6 +65,7 @@ struct sandbox_filter {
 	uint32_t			 architecture;	/* SCMP_ARCH_*, which is AUDIT_ARCH_* */
 	uint32_t			 unknown;	/* the action for calls without a rule */
 	uint32_t			 refused;	/* and for those that are refused */
+	uint32_t			 absent;	/* and for those that do not exist */
 };
 
 #define IS(argument, value)	{ SANDBOX_IS, argument, value, { 0 } }
@@ -70,6 +73,7 @@ struct sandbox_filter {
 #define AT_MOST(argument, value) { SANDBOX_AT_MOST, argument, value, { 0 } }
 #define ZERO(argument)		{ SANDBOX_ZERO, argument, 0, { 0 } }
 #define IS_NUMBER(argument, number) { SANDBOX_IS_NUMBER, argument, 0, { number } }
+#define NO_BIT_OF(argument, mask) { SANDBOX_NO_BIT_OF, argument, 0, { mask } }
 #define EITHER(argument, low, high) { SANDBOX_EITHER, argument, 0, { low, high } }
 #define ALLOW(call, why)	{ SANDBOX_ALLOW, #call, { { 0 } } },
 #define ALLOW_IF(call, why, ...) { SANDBOX_ALLOW, #call, { __VA_ARGS__ } },
@@ -77,6 +81,7 @@ struct sandbox_filter {
 #define ALLOW_RARE(call, why)	ALLOW(call, why)
 #define ALLOW_INSTEAD(call)	{ SANDBOX_ALLOW_INSTEAD, #call, { { 0 } } },
 #define NEVER(call)		{ SANDBOX_NEVER, #call, { { 0 } } },
+#define ABSENT(call)		{ SANDBOX_ABSENT, #call, { { 0 } } },
 
 static const struct sandbox_rule sandbox_collector_rules[] = {
 #include "seccomp/collector.policy"
@@ -138,6 +143,8 @@ sandbox_compare(const struct sandbox_condition *condition, const uint64_t *value
 
 	if (condition->test == SANDBOX_ONE_OF)
 		value += index * values[condition->value + 2];
+	if (condition->test == SANDBOX_NO_BIT_OF)
+		return SCMP_CMP64(condition->argument, SCMP_CMP_MASKED_EQ, condition->numbers[0], 0);
 	return SCMP_CMP64(condition->argument, condition->test == SANDBOX_AT_MOST ? SCMP_CMP_LE : SCMP_CMP_EQ, value);
 }
 
@@ -174,6 +181,17 @@ sandbox_refuse_others(const struct sandbox_filter *filter, int number, unsigned 
 	return error;
 }
 
+static int
+sandbox_refuse_bits(const struct sandbox_filter *filter, int number, const struct sandbox_condition *condition)
+{
+	int error = 0;
+
+	for (uint64_t bit = 1; error == 0 && bit != 0; bit <<= 1)
+		if ((condition->numbers[0] & bit) != 0)
+			error = sandbox_refuse(filter, number, SCMP_CMP64(condition->argument, SCMP_CMP_MASKED_EQ, bit, bit));
+	return error;
+}
+
 /* Small numbers: whatever is between them and below is refused by name. */
 static int
 sandbox_refuse_all_but(const struct sandbox_filter *filter, int number, const struct sandbox_condition *condition)
@@ -196,6 +214,8 @@ sandbox_refuse_unless(const struct sandbox_filter *filter, int number, const str
 		return sandbox_refuse_others(filter, number, condition->argument, &filter->values[condition->value]);
 	if (condition->test == SANDBOX_EITHER)
 		return sandbox_refuse_all_but(filter, number, condition);
+	if (condition->test == SANDBOX_NO_BIT_OF)
+		return sandbox_refuse_bits(filter, number, condition);
 	not.op = condition->test == SANDBOX_AT_MOST ? SCMP_CMP_GT : SCMP_CMP_NE;
 	return sandbox_refuse(filter, number, not);
 }
@@ -245,6 +265,8 @@ sandbox_add(const struct sandbox_filter *filter, const struct sandbox_rule *rule
 		return 0;
 	if (number >= 0 && number < SANDBOX_NAMES)
 		sandbox_names[number] = rule->call;
+	if (rule->verdict == SANDBOX_ABSENT)
+		return sandbox_rule(filter, filter->absent, number, 0, NULL);
 	if (rule->verdict != SANDBOX_NEVER)
 		return sandbox_add_conditions(filter, number, rule);
 	if (sandbox_taken_back(filter->policy->rules, rule->call))
@@ -299,6 +321,7 @@ sandbox_compile_for(const struct sandbox_policy *policy, enum sandbox_level leve
 		.values = values != NULL ? values : none,
 		.architecture = architecture,
 		.refused = level == SANDBOX_LOG ? SCMP_ACT_LOG : SCMP_ACT_TRAP,
+		.absent = level == SANDBOX_LOG ? SCMP_ACT_LOG : SCMP_ACT_ERRNO(ENOSYS),
 	};
 	int error;
 

@@ -7,6 +7,7 @@
  *				strict	robust	log
  *	allowed			goes on	goes on	goes on
  *	in no policy		ENOSYS	goes on	logged if there is a strict level
+ *	absent			ENOSYS	ENOSYS	logged
  *	never			ends	ends	logged
  *	wrong argument		ends	ends	logged
  *	of another ABI		ends	ends	logged

@@ -11,7 +11,7 @@ import pytest
 import harness
 from harness import ROOT, RecordFile, alive, wait_for
 from test_kill import no_gaps, whole_snapshots
-from test_sandbox import EACCES, EPERM, calls, memory, opens
+from test_sandbox import EACCES, ENOSYS, EPERM, calls, memory, opens
 
 PROGRAM = ROOT / "tests" / "hostile" / "fake_shipper.py"
 ATTACKS = re.findall(r'^    "([a-z-]+)": ', PROGRAM.read_text().split("ATTACKS = {")[1], re.M)
@@ -92,7 +92,7 @@ def test_shipper(tcpdiag, world, folder, attacker, attack):
     whole_snapshots([record for record in mine if record["snapshot_sequence"] > first], 81)
 
 
-MADV_REMOVE, PROT_WRITE = 9, 3
+MADV_REMOVE, PROT_WRITE, CLONE_NEWUSER = 9, 3, 0x10000000
 
 
 def test_what_a_real_shipper_reaches(tcpdiag, world, folder):
@@ -111,6 +111,8 @@ def test_what_a_real_shipper_reaches(tcpdiag, world, folder):
         assert calls(shipper, "connect", peer, memory(address), len(address)) == -EPERM
         assert calls(shipper, "close", peer) == 0
     assert opens(shipper, "/proc/self/mem", os.O_RDWR) == -EACCES
+    # Flags in memory, which no filter sees: a namespace of users, with all capabilities in it.
+    assert calls(shipper, "clone3", memory(struct.pack("=11Q", CLONE_NEWUSER, *[0] * 10)), 88) == -ENOSYS
     maps = open(f"/proc/{shipper}/maps").read()
     rings = [(int(start, 16), int(end, 16)) for start, end in re.findall(r"^(\w+)-(\w+) .*tcpdiag-ring-data", maps, re.M)]
     assert rings

@@ -55,17 +55,22 @@ class Condition:
         elif test == "ONE_OF":
             first, count, self.stride = (values()[name] for name in (value, f"{value}S", value.replace("MESSAGE", "STRIDE")))
             self.good = [first + i * self.stride for i in range(count)]
+        elif test == "NO_BIT_OF":
+            # What clone(2) takes for no good reason: to share handlers without memory.
+            self.mask, self.good = int(value, 0), [0x800]
         elif test in ("IS_NUMBER", "EITHER"):
             self.good = [int(word, 0) for word in (value, other) if word]
         else:
             self.good = [values()[value]] if test == "IS" else list(range(values()[value] + 1))
 
     def holds(self, arguments):
-        return arguments[self.argument] in self.good
+        return arguments[self.argument] & self.mask == 0 if self.test == "NO_BIT_OF" else arguments[self.argument] in self.good
 
     def near(self):
         """Values that hold and values that do not, right beside them; among the latter some of which the lower half would hold."""
         last = self.good[-1]
+        if self.test == "NO_BIT_OF":
+            return [last, last | 1 << 32, last | self.mask, *(last | 1 << bit for bit in range(64) if self.mask >> bit & 1)]
         bad = [last + 1, self.good[0] - 1, last + (1 << 32), last | 1 << 63, BITS - 1]
         if self.test == "EITHER":
             bad += range(last)
@@ -94,7 +99,7 @@ def read_rules(policy):
     """Every rule, in order; whatever is no rule is an error."""
     left = text_of(f"{policy}.policy").strip()
     while left:
-        found = re.match(r'(ALLOW|ALLOW_RARE|ALLOW_IF|ALLOW_INSTEAD|NEVER)\((\w+)(?:, "([^"]*)")?((?:,\s*\w+\([^()]*\))*)\)\s*', left)
+        found = re.match(r'(ALLOW|ALLOW_RARE|ALLOW_IF|ALLOW_INSTEAD|NEVER|ABSENT)\((\w+)(?:, "([^"]*)")?((?:,\s*\w+\([^()]*\))*)\)\s*', left)
         assert found, f"{policy}.policy: what is this? {left[:60]!r}"
         conditions = [Condition(test, *re.split(r",\s*", words)) for test, words in re.findall(r"(\w+)\(([^()]*)\)", found[4])]
         yield Rule(found[1], found[2], found[3] or "", conditions)
@@ -148,6 +153,8 @@ def expected(policy, level, machine, architecture, number, arguments):
     rule = rules(policy).get(names(machine).get(number))
     if rule is None:
         return unlisted(policy, level)
+    if rule.verdict == "ABSENT":
+        return LOG if level == "log" else ENOSYS
     return ALLOW if rule.verdict != "NEVER" and rule.holds(arguments) else refused
 
 

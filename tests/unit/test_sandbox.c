@@ -201,6 +201,9 @@ test_daemons(void **state)
 		{ SYS_mount, { 0 }, EXIT_CODE_SANDBOX, false },
 		{ SYS_getpid, { 0 }, ALLOWED, false },
 		{ SYS_socket, { AF_UNIX, SOCK_STREAM, 0 }, ALLOWED, false },
+		{ SYS_clone, { CLONE_SIGHAND }, ALLOWED, false },
+		{ SYS_clone, { CLONE_NEWUSER | SIGCHLD }, EXIT_CODE_SANDBOX, false },
+		{ SYS_clone, { CLONE_NEWNET | SIGCHLD }, EXIT_CODE_SANDBOX, false },
 	};
 	static const struct verdict shipper[] = {
 		{ SYS_setns, { -1UL, CLONE_NEWNET }, EXIT_CODE_SANDBOX, false },
