@@ -209,7 +209,7 @@ weaken_last(void)
 	if (weaken_is("thread"))
 		weaken_start_thread();
 	if (weaken_is("socket"))
-		(void)socket(AF_INET, SOCK_STREAM, 0);
+		(void)socket(weaken.in_children ? AF_UNIX : AF_INET, SOCK_STREAM, 0);	/* the namespacer's filter leaves its children no other */
 	if (weaken_is("signal-caught"))
 		(void)signal(SIGUSR1, weaken_handler);
 	if (weaken_is("signal-blocked")) {
