@@ -278,7 +278,7 @@ WEAKENINGS = [
     ("file", "shipper", {("shipper", "descriptors"): "file:/etc/passwd(r)"}),
     ("file", "namespacer", {("namespacer", "descriptors"): "file:/etc/passwd(r)"}),
     ("socket", "shipper", {("shipper", "descriptors"): "inet:stream(rw)"}),
-    ("socket", "collector", {("collector", "descriptors"): "2:unix:stream(rw)"}),
+    ("socket", "collector", {("collector", "descriptors"): "2:unix:stream(rw)", ("collector", "network namespace"): "one-in-use"}),
     ("limit-nofile", "collector", {("collector", "limits"): "core:0 memlock:0 nofile:"}),
     ("limit-fsize", "collector", {("collector", "limits"): "fsize:unlimited"}),
     ("limit-nproc", "collector", {("collector", "limits"): "nproc:"}),
