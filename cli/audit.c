@@ -39,11 +39,22 @@ const char *
 audit_property_name(enum audit_property property)
 {
 	static const char *const names[] = {
-#define PROPERTY(id, name, from) name,
+#define PROPERTY(id, name, from, remedy) name,
 #include "cli/audit_policy.def"
 	};
 
 	return names[property];
+}
+
+const char *
+audit_property_remedy(enum audit_property property)
+{
+	static const char *const remedies[] = {
+#define PROPERTY(id, name, from, remedy) remedy,
+#include "cli/audit_policy.def"
+	};
+
+	return remedies[property];
 }
 
 struct audit_process *
@@ -141,7 +152,8 @@ audit_check_config(void *context, const struct config *config, char *error, size
 static const struct config_program audit_program = {
 	.name = "tcpdiag audit",
 	.usage = "[options]",
-	.about = "holds the running processes against the declared policy",
+	.about = "holds the running processes against the declared policy, with the configuration that they were started with;\n"
+	    "exits with 0 if all that can be seen is as declared, 81 if something is not, 75 if not all was seen",
 	.letter = 0,
 	.options = audit_options,
 	.check = audit_check_config,

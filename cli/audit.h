@@ -23,7 +23,7 @@ int	audit_main(int argc, char **argv);
 enum audit_kind { AUDIT_NAMESPACER, AUDIT_COLLECTOR, AUDIT_SHIPPER, AUDIT_KINDS };
 
 enum audit_property {
-#define PROPERTY(id, name, from) AUDIT_##id,
+#define PROPERTY(id, name, from, remedy) AUDIT_##id,
 #include "cli/audit_policy.def"
 	AUDIT_PROPERTIES
 };
@@ -78,6 +78,8 @@ extern struct audit	audit;
 
 const char	*audit_kind_name(enum audit_kind);
 const char	*audit_property_name(enum audit_property);
+/* What to do when it is not as declared. */
+const char	*audit_property_remedy(enum audit_property);
 /* The first process of a kind, or NULL. */
 struct audit_process	*audit_the(enum audit_kind);
 

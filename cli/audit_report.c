@@ -52,7 +52,7 @@ report_property(const struct audit_process *process, enum audit_property propert
 	enum audit_mark mark = audit_mark(process, property);
 	const char *value = process->values[property];
 
-	printf("  %c %-28s ", report_marks[mark], audit_property_name(property));
+	printf("  %c %-30s ", report_marks[mark], audit_property_name(property));
 	audit_print(value == NULL ? "could not be read" : value[0] != '\0' ? value : "none");
 	putchar('\n');
 	for (size_t i = 0; i < audit_rows_count; i++) {
@@ -62,6 +62,10 @@ report_property(const struct audit_process *process, enum audit_property propert
 		    (audit.verbose || audit_check(row, process) >= AUDIT_DIFFERS))
 			report_declared(row, process);
 	}
+	if (mark == AUDIT_UNREAD)
+		printf("      do:       look again, with nothing that traces it; if it stays so: ps -o stat,wchan -p %d\n", (int)process->pid);
+	else if ((mark == AUDIT_DIFFERS || mark == AUDIT_HIDDEN) && audit_property_remedy(property)[0] != '\0')
+		printf("      do:       %s\n", audit_property_remedy(property));
 }
 
 static void
@@ -185,6 +189,8 @@ report_end(void)
 
 	if (audit.ended > 0)
 		printf("%zu collectors ended while they were looked at\n", audit.ended);
+	if (differ > 0)
+		puts("What is declared follows the configuration: is it the one that these processes were started with (--config, or keys as options)?");
 	printf("%zu processes, %zu properties hold, %zu differ, %zu could not be read, %zu nobody can see from outside: %s\n", audit.count,
 	    report_count(AUDIT_HOLDS), differ, unread, hidden, differ > 0 ? "NOT AS DECLARED" : !report_saw_all() ? "not all was seen" :
 	    "all that can be seen is as declared");
@@ -237,6 +243,10 @@ report_json_property(const struct audit_process *process, enum audit_property pr
 		printf("null");
 	if (audit.verbose || mark != AUDIT_HOLDS)
 		report_json_declared(process, property);
+	if (mark == AUDIT_DIFFERS) {
+		printf(",\"remedy\":");
+		audit_print(audit_property_remedy(property));
+	}
 	putchar('}');
 }
 
@@ -277,6 +287,7 @@ audit_report(void)
 		report_json();
 		return;
 	}
+	puts("+ as declared   ! NOT as declared   ? could not be read   ~ nobody can see it from outside   - shown only");
 	for (size_t i = 0; i < audit.count; i++) {
 		if (audit.processes[i].kind == AUDIT_COLLECTOR)
 			continue;

@@ -38,7 +38,7 @@ static const char *
 signed_from(enum audit_property property)
 {
 	static const char *const from[] = {
-#define PROPERTY(id, name, from) from,
+#define PROPERTY(id, name, from, remedy) from,
 #include "cli/audit_policy.def"
 	};
 

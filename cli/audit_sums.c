@@ -224,6 +224,9 @@ sums_print_all(bool balanced)
 	    sums.impossible == 0 ? '+' : '!', sums.rings, sums.bytes, sums.impossible);
 	for (size_t i = 0; i < SUMS_LOST; i++)
 		printf("- %s: %" PRIu64 "\n", sums_lost[i].name, sums.lost[i]);
+	if (!balanced)
+		puts("do: look again while nothing is restarted; where the source is a collector's word, see the log for one that is called hostile;\n"
+		    "    else it is a fault of tcpdiag's: keep this and the page of metrics");
 	puts(balanced ? "the books balance" : "THE BOOKS DO NOT BALANCE");
 }
 

@@ -92,6 +92,8 @@ def report(done):
     marks = [one["mark"] for process in told["processes"] for one in process["properties"]]
     assert (marks.count("differs"), marks.count("unread"), marks.count("holds")) == (told["differ"], told["unread"], told["hold"])
     assert done.returncode == (DIFFERS if told["differ"] else INCOMPLETE if told["unread"] else OK), done.stderr
+    # Whoever reads that something is wrong reads what to do.
+    assert all(("remedy" in one and len(one["remedy"]) > 20) == (one["mark"] == "differs") for process in told["processes"] for one in process["properties"])
     return told
 
 
@@ -346,7 +348,7 @@ def test_landlock_is_never_praised(install):
     done = without.audit()
     assert told_of(without.audit("--json"), "shipper", "Landlock") == with_rules
     assert with_rules[0] == "unseen" and re.fullmatch(r"not-visible-from-outside kernel:ABI-\d+", with_rules[1])
-    assert re.search(r"^  ~ Landlock .*\n +declared: the files that it can open", done.stdout.decode(), re.M)
+    assert re.search(r"^  ~ Landlock .*\n +declared: which files it can open.*\n +do: +look for \"Landlock: ABI\" in its log", done.stdout.decode(), re.M)
     assert re.search(r" 0 differ, 0 could not be read, 3 nobody can see from outside: all that can be seen is as declared$", done.stdout.decode(), re.M)
 
 
@@ -366,7 +368,8 @@ def test_red_for_one_of_many(install):
     assert done.returncode == DIFFERS
     assert "\n3 collectors, alike but for the namespace that each reads\n" in text
     own = re.search(r"^collector \d+, which calls itself(.*\n)+", text, re.M)[0]
-    assert re.search(r"^  ! limits +nproc:0 fsize:unlimited .*\n +declared: is nproc:0 .*\n +because:  \w", own, re.M)
+    assert re.search(r"^  ! limits +nproc:0 fsize:unlimited .*\n +declared: is nproc:0 .*\n +because:  \w.*\n +do: +see Limit", own, re.M)
+    assert "\nWhat is declared follows the configuration" in text and text.startswith("+ as declared ")
     assert "NOT AS DECLARED" in own and len(re.findall(r"^  !", text, re.M)) == 1
 
 
@@ -617,7 +620,7 @@ def test_sums_that_do_not_balance(install):
         fake.close()
     text = done.stdout.decode()
     assert done.returncode == DIFFERS
-    assert "! records in the shipper" in text and "+ bytes in rings" in text and text.endswith("THE BOOKS DO NOT BALANCE\n")
+    assert "! records in the shipper" in text and "+ bytes in rings" in text and "\ndo: look again " in text and text.endswith("THE BOOKS DO NOT BALANCE\n")
 
 
 def test_sums_of_a_page_without_end(install):
