@@ -286,7 +286,7 @@ audit_compare_owners(void)
 			buffer_append(&rings, &(struct audit_ring){ audit.processes[i].rings[r], i }, sizeof(struct audit_ring));
 	if (rings.length > 0)
 		qsort(rings.bytes, rings.length / sizeof(struct audit_ring), sizeof(struct audit_ring), audit_compare_rings);
-	audit_note_owners((const struct audit_ring *)(const void *)rings.bytes, rings.length / sizeof(struct audit_ring));
+	audit_note_owners((const void *)rings.bytes, rings.length / sizeof(struct audit_ring));
 	buffer_free(&rings);
 }
 

@@ -229,13 +229,15 @@ find_holds_socket(pid_t pid, unsigned long inode)
 	bool found = false;
 	ssize_t n;
 	DIR *dir;
+	int fd;
 
 	snprintf(wanted, sizeof(wanted), "socket:[%lu]", inode);
 	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
 	if ((dir = opendir(path)) == NULL)
 		return false;
-	while (!found && (entry = readdir(dir)) != NULL) {
-		if ((n = readlinkat(dirfd(dir), entry->d_name, link, sizeof(link) - 1)) <= 0)
+	fd = dirfd(dir);
+	while (fd >= 0 && !found && (entry = readdir(dir)) != NULL) {
+		if ((n = readlinkat(fd, entry->d_name, link, sizeof(link) - 1)) <= 0)
 			continue;
 		link[n] = '\0';
 		found = strcmp(link, wanted) == 0;

@@ -89,7 +89,7 @@ memory_note_positions(struct audit_process *process, const char *name, int fd)
 
 	if (strcmp(name, "control") == 0)
 		process->ring.released = memory_position(fd);
-	if (strcmp(name, "data") != 0 || process->ring.size != 0 || fstat(fd, &st) == -1)
+	if (strcmp(name, "data") != 0 || process->ring.size != 0 || fd == -1 || fstat(fd, &st) == -1)
 		return;
 	process->ring.written = memory_position(fd);
 	process->ring.size = (uint64_t)(st.st_size - sysconf(_SC_PAGESIZE));

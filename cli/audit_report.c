@@ -107,7 +107,7 @@ report_add(size_t index)
 	buffer_append(&grown, report.groups, report.count * sizeof(*report.groups));
 	buffer_append(&grown, &(struct report_group){ signature, index, 1 }, sizeof(struct report_group));
 	free(report.groups);
-	report.groups = (struct report_group *)(void *)grown.bytes;
+	report.groups = (void *)grown.bytes;
 	report.count++;
 }
 

@@ -32,7 +32,7 @@ audit_words_push(struct audit_words *words, char *item)
 		/* Through the buffer, which does not run out of memory in silence. */
 		memcpy(buffer_reserve(&grown, 2 * (size + sizeof(item))), words->count > 0 ? words->items : &item, size);
 		free(words->items);
-		words->items = (char **)(void *)grown.bytes;
+		words->items = (void *)grown.bytes;
 	}
 	words->items[words->count++] = item;
 }

@@ -347,6 +347,8 @@ consume_set(struct consume *consume, int letter, char *value)
 	case 'h':
 		consume_help();
 		return fflush(stdout) == 0 ? EXIT_CODE_OK : EXIT_CODE_SINK;
+	default:
+		break;
 	}
 	if (letter >= CONSUME_KEYS)
 		return consume_set_key(consume, &consume_keys[letter - CONSUME_KEYS], value);

@@ -58,7 +58,7 @@ static bool
 msgpack_item(struct msgpack_item *item, const uint8_t *bytes, size_t length)
 {
 	const struct msgpack_first *first;
-	uint64_t number = 0, follows;
+	uint64_t number, follows;
 
 	if (length == 0)
 		return false;
@@ -69,11 +69,10 @@ msgpack_item(struct msgpack_item *item, const uint8_t *bytes, size_t length)
 	first = &msgpack_firsts[bytes[0] - 0xc0];
 	if (length - 1 < first->width)
 		return false;
+	/* Of a signed number the first bit stands for all above it. */
+	number = first->kind == MSGPACK_NEGATIVE && (int8_t)bytes[1] < 0 ? ~UINT64_C(0) : 0;
 	for (size_t i = 0; i < first->width; i++)
 		number = number << 8 | bytes[1 + i];
-	/* Of a signed number the first bit stands for all above it. */
-	if (first->kind == MSGPACK_NEGATIVE && first->width < 8 && number >> (8 * first->width - 1) != 0)
-		number |= ~UINT64_C(0) << 8 * first->width;
 	*item = (struct msgpack_item){ first->kind, number, 1u + first->width };
 	if (first->kind == MSGPACK_NEGATIVE && (int64_t)number >= 0)
 		item->kind = MSGPACK_NUMBER;

@@ -56,11 +56,13 @@ walk_wait(uint64_t deadline)
 	struct pollfd answer = { .fd = COLLECTOR_FD_NETLINK, .events = POLLIN };
 	uint64_t now = clock_monotonic();
 	struct timespec left;
+	int ready;
 
 	if (now >= deadline)
 		return false;
 	left = clock_timespec(deadline - now);
-	return ppoll(&answer, 1, &left, NULL) > 0 || errno == EINTR;
+	ready = ppoll(&answer, 1, &left, NULL);
+	return ready > 0 || (ready == -1 && errno == EINTR);
 }
 
 /*
@@ -73,6 +75,7 @@ walk_receive(uint64_t deadline, enum record_outcome *outcome)
 {
 	for (;;) {
 		ssize_t n = recv(COLLECTOR_FD_NETLINK, walk.buffer, sizeof(walk.buffer), MSG_DONTWAIT | MSG_TRUNC);
+		int error;
 
 		if (n > (ssize_t)sizeof(walk.buffer)) {
 			*outcome = RECORD_OUTCOME_TRUNCATED;
@@ -80,10 +83,11 @@ walk_receive(uint64_t deadline, enum record_outcome *outcome)
 		}
 		if (n >= 0)
 			return n;
-		if (errno == EINTR || (errno == EAGAIN && walk_wait(deadline)))
+		error = errno;
+		if (error == EINTR || (error == EAGAIN && walk_wait(deadline)))
 			continue;
-		*outcome = errno == EAGAIN ? RECORD_OUTCOME_SILENT :
-		    errno == ENOBUFS ? RECORD_OUTCOME_OVERRUN : RECORD_OUTCOME_KERNEL;
+		*outcome = error == EAGAIN ? RECORD_OUTCOME_SILENT :
+		    error == ENOBUFS ? RECORD_OUTCOME_OVERRUN : RECORD_OUTCOME_KERNEL;
 		return -1;
 	}
 }

@@ -96,7 +96,7 @@ fleet_look_everywhere(void)
 
 	TAILQ_FOREACH(ns, &netns_all, all)
 		count++;
-	own = calloc(count, sizeof(*own));
+	own = calloc(count + 1, sizeof(*own));
 	TAILQ_FOREACH(ns, &netns_all, all)
 		if (own != NULL && ns->life != NULL && ns->life->pid > 0)
 			own[n++] = ns->life->pid;

@@ -327,7 +327,9 @@ link_is_up(void)
 int
 link_start(struct event_base *base, const char *path, uid_t uid, const struct link_callbacks *callbacks)
 {
-	if (strlen(path) >= sizeof(the_link.address.sun_path)) {
+	size_t length = strlen(path);
+
+	if (length >= sizeof(the_link.address.sun_path)) {
 		errno = ENAMETOOLONG;
 		return -1;
 	}
@@ -335,7 +337,7 @@ link_start(struct event_base *base, const char *path, uid_t uid, const struct li
 	the_link.uid = uid;
 	the_link.callbacks = *callbacks;
 	the_link.address.sun_family = AF_UNIX;
-	strcpy(the_link.address.sun_path, path);
+	memcpy(the_link.address.sun_path, path, length + 1);
 	the_link.delay = LINK_RETRY_FIRST_MS;
 	if ((the_link.retry = evtimer_new(base, link_try, NULL)) == NULL)
 		return -1;

@@ -108,11 +108,10 @@ privilege_probe(int fd)
 	};
 	_Alignas(struct nlmsghdr) char answer[32 * 1024];
 	const struct nlmsghdr *header = (const struct nlmsghdr *)answer;
-	ssize_t n;
 
 	if (send(fd, &request, sizeof(request), 0) == -1)
 		return -1;
-	if ((n = recv(fd, answer, sizeof(answer), 0)) < (ssize_t)sizeof(*header))
+	if (recv(fd, answer, sizeof(answer), 0) < (ssize_t)sizeof(*header))
 		return -1;
 	if (header->nlmsg_type != NLMSG_ERROR)
 		return 0;

@@ -101,7 +101,7 @@ static int
 file_take(struct sink_file *file, int taken, char *error, size_t size)
 {
 	cleanup_fd int fd = taken;
-	struct stat now, before;
+	struct stat now = { 0 }, before;
 	off_t good;
 
 	/* Its lock is our own, so the same file again is no second writer. */

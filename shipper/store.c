@@ -529,7 +529,7 @@ store_ask(struct store *store, const char *sql)
 static void
 store_reserve(struct store *store)
 {
-	sqlite3_int64 size = (sqlite3_int64)(store->pages_most * STORE_PAGE);
+	sqlite3_int64 size = (sqlite3_int64)store->pages_most * STORE_PAGE;
 	int chunk = size < STORE_CHUNK_MAX ? (int)size : STORE_CHUNK_MAX;
 
 	store->reserved = open(sqlite3_db_filename(store->db, "main"), O_RDWR | O_CLOEXEC);
