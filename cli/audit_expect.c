@@ -196,23 +196,12 @@ expect_shipper_files(struct audit_words *words, const struct audit_process *proc
 	audit_words_split(words, host);
 }
 
-static bool
-expect_sink_is_local(void)
-{
-	static const char *const local[] = { "stdout", "stderr", "file", "null" };
-
-	for (size_t i = 0; i < sizeof(local) / sizeof(local[0]); i++)
-		if (strcmp(audit.settings.sink->name, local[i]) == 0)
-			return true;
-	return false;
-}
-
 /* Sockets of a network where the sink or the metrics need them, and no others. */
 static void
 expect_shipper_network(struct audit_words *words, const struct audit_process *process)
 {
 	(void)process;
-	if (!expect_sink_is_local())
+	if (audit.settings.sink->network)
 		audit_words_split(words, "inet:stream(rw) inet6:stream(rw) inet:dgram(rw) inet6:dgram(rw)");
 	else if (strchr(audit.config.metrics, ':') != NULL && strncmp(audit.config.metrics, "unix:", strlen("unix:")) != 0)
 		audit_words_split(words, "inet:stream(rw) inet6:stream(rw)");

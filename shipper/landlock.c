@@ -17,7 +17,7 @@
 enum {
 	LANDLOCK_RULESET_VERSION = 1,
 	LANDLOCK_PATH_BENEATH = 1,
-	LANDLOCK_BIND_TCP = 1,		/* ABI 4 */
+	LANDLOCK_BIND_TCP = 1, LANDLOCK_CONNECT_TCP = 2,	/* ABI 4 */
 	LANDLOCK_SCOPE_OF_ABSTRACT_SOCKETS = 1, LANDLOCK_SCOPE_OF_SIGNALS = 2,	/* ABI 6 */
 };
 
@@ -222,7 +222,7 @@ landlock_prepare(struct landlock *landlock, const struct settings *settings, con
 	/* A kernel takes a longer struct than its own where the rest is zero. */
 	const struct landlock_ruleset ruleset = {
 		.files = abi >= 5 ? FS_ABI_5 : abi >= 3 ? FS_ABI_3 : FS_ABI_2,
-		.net = abi >= 4 ? LANDLOCK_BIND_TCP : 0,
+		.net = abi < 4 ? 0 : LANDLOCK_BIND_TCP | (settings->sink->network ? 0 : LANDLOCK_CONNECT_TCP),
 		.scoped = abi >= 6 ? LANDLOCK_SCOPE_OF_ABSTRACT_SOCKETS | LANDLOCK_SCOPE_OF_SIGNALS : 0,
 	};
 

@@ -28,7 +28,7 @@ struct landlock {
 int	landlock_prepare(struct landlock *, const struct settings *, const struct config *, bool passed);
 /*
  * Restricts this thread, and all that it starts from now on, to them; it can
- * listen on no TCP port, signal no other process and reach no abstract socket of
+ * listen on no TCP port, connect to none unless its sink is a host, signal no other process and reach no abstract socket of
  * somebody else's, where the kernel can see to that.  What is open stays open.  Needs no_new_privs.
  * Returns 0, or -1 with errno.
  */

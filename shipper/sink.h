@@ -186,6 +186,7 @@ struct sink {
 	bool		 target;	/* wants ":TARGET" */
 	bool		 files;		/* makes whole files of records: parquet by default */
 	bool		 folder;	/* its target ends with a slash; else there is another sink of that name */
+	bool		 network;	/* its target is a host: else Landlock refuses to connect by TCP */
 	bool		 people;	/* a person may be looking: table by default */
 	enum sink_pace	 pace;
 	unsigned int	 window;	/* batches that may be with it, beside those that it copied; 0: 1 */

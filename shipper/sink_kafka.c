@@ -635,6 +635,7 @@ sink_kafka_close(void *state)
 
 const struct sink sink_kafka = {
 	.name = "kafka",
+	.network = true,
 	.help = "a topic of kafka-brokers",
 	.pace = SINK_LATE,
 	.window = SINK_KAFKA_WINDOW,

@@ -133,6 +133,7 @@ sink_s3_close(void *state)
 
 const struct sink sink_s3 = {
 	.name = "s3",
+	.network = true,
 	.help = "objects in s3-bucket",
 	.files = true,
 	.pace = SINK_SPOOLED,

@@ -110,6 +110,12 @@ def test_what_a_real_shipper_reaches(tcpdiag, world, folder):
         address = struct.pack("=H", socket.AF_UNIX) + name.encode()
         assert calls(shipper, "connect", peer, memory(address), len(address)) == -EPERM
         assert calls(shipper, "close", peer) == 0
+    # Its sink is a file, so that it has nobody to connect to.
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        peer = calls(shipper, "socket", socket.AF_INET, socket.SOCK_STREAM, 0)
+        address = struct.pack("=H2s4s8x", socket.AF_INET, struct.pack("!H", listener.getsockname()[1]), socket.inet_aton("127.0.0.1"))
+        assert calls(shipper, "connect", peer, memory(address), len(address)) == -EACCES
+        assert calls(shipper, "close", peer) == 0
     assert opens(shipper, "/proc/self/mem", os.O_RDWR) == -EACCES
     # Flags in memory, which no filter sees: a namespace of users, with all capabilities in it.
     assert calls(shipper, "clone3", memory(struct.pack("=11Q", CLONE_NEWUSER, *[0] * 10)), 88) == -ENOSYS
