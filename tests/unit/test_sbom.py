@@ -7,13 +7,19 @@ import re
 import subprocess
 
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAMS = [pathlib.Path(os.environ["TCPDIAG_BIN"]) / name for name in ("tcpdiag", "tcpdiag-namespacer", "tcpdiag-shipper")]
 
 
+def run(*command):
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
 def text():
-    return subprocess.run([ROOT / "tests" / "sbom", *PROGRAMS], check=True, capture_output=True, text=True).stdout
+    return run(ROOT / "tests" / "sbom", *PROGRAMS)
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +38,44 @@ def test_it_is_of_the_form(bill):
     for one in bill["components"]:
         assert one["type"] in ("library", "application") and one["name"] and one["version"]
         assert one["type"] == "application" or re.fullmatch(r"pkg:deb/debian/[a-z0-9.+-]+@[\w.%~-]+\?arch=\w+", one["purl"]), one
+
+
+def test_cyclonedx_says_that_it_is_one(bill):
+    validator = JsonStrictValidator(SchemaVersion.V1_5)
+    assert validator.validate_str(json.dumps(bill)) is None
+    bad = json.loads(json.dumps(bill))
+    bad["components"][0]["type"] = "programme"
+    assert validator.validate_str(json.dumps(bad)) is not None
+
+
+def loaded_with(program):
+    """The files of all libraries, by what each asks for and where the system has it: without ldd, which made the bill."""
+    known = dict(re.findall(r"^\t(\S+) \(libc6,x86-64[^)]*\) => (\S+)$" if os.uname().machine == "x86_64" else r"^\t(\S+) \(libc6[^)]*\) => (\S+)$",
+                            run("/sbin/ldconfig", "-p"), re.M)[::-1])  # the first of a name is the one that is taken
+    found, left = set(), [program]
+    while left:
+        for name in re.findall(r"NEEDED.*\[(.+)\]", run("readelf", "-d", left.pop())):
+            file = os.path.realpath(known[name])
+            if file not in found:
+                found.add(file)
+                left.append(file)
+    return found
+
+
+def test_each_library_that_is_loaded_is_in_it_by_the_version_that_debian_has(bill):
+    files = set.union(*map(loaded_with, PROGRAMS))
+    assert len(files) > 20
+    named = {}
+    for one in bill["components"]:
+        if one["type"] == "library":
+            named[next(each["value"] for each in one["properties"] if each["name"] == "tcpdiag:file")] = (one["name"], one["version"])
+    assert set(named) == files
+    installed = dict(re.findall(r"^Package: (\S+)\nStatus: install ok installed\n(?:.*\n)*?Version: (\S+)$",
+                                pathlib.Path("/var/lib/dpkg/status").read_text(), re.M))
+    owners = run("dpkg", "-S", *[f"*/{os.path.basename(file)}" for file in files])
+    for file, (package, version) in named.items():
+        assert re.search(rf"^{re.escape(package)}(:\w+)?: .*/{re.escape(os.path.basename(file))}$", owners, re.M), file
+        assert installed[package] == version, file
 
 
 def test_each_library_that_a_program_asks_for_is_in_it(bill):
