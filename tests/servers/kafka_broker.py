@@ -8,30 +8,22 @@
 Listeners: plain; TLS; TLS that wants a client's certificate; SASL over TLS (PLAIN, SCRAM-SHA-256 and -512); OAUTHBEARER over TLS, for
 tokens without a signature.
 """
-import contextlib
-import os
-import pathlib
-import shutil
-import signal
-import socket
 import subprocess
 import sys
-import time
 
 import certificates
+import fetching
+from fetching import CACHE, ROOT, Failed
+from server_process import ServerProcess, accepts, down, free_ports, program, up
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-CACHE = pathlib.Path(os.environ.get("TCPDIAG_CACHE", ROOT / "build" / "cache")).absolute()
 HERE = ROOT / "build" / "kafka"  # of `up`
 
 # librdkafka before 2.6.1 cannot do SCRAM with Kafka 4; with 3.9 it can.
 NEWEST, WITH_SCRAM = "4.4.0", "3.9.2"
-SCALA, SLF4J, COPIER = "2.13", "1.7.36", "3.8.1"
+SCALA, SLF4J = "2.13", "1.7.36"
 USER, PASSWORD = "agent", "agent-secret"
 LISTENERS = ("PLAINTEXT", "SSL", "MUTUAL", "SASL_SSL", "OAUTH", "CONTROLLER")
 FIRST_PORT = 19092  # of `up`
-FETCH_TRIES = 4
-START_TIME = 60     # s; two or three are usual
 
 POM = """<project><modelVersion>4.0.0</modelVersion>
 <groupId>tests</groupId><artifactId>broker</artifactId><version>1</version><packaging>pom</packaging><dependencies>
@@ -77,44 +69,19 @@ broker.session.timeout.ms=1000
 """
 
 
-class Failed(Exception):
-    """What went wrong, as one sentence for a person."""
-
-
 # --- the programs --------------------------------------------------------------
 
 def jars(version):
     return CACHE / f"kafka-{version}"
 
 
-def run_maven(version, folder):
-    (folder / "pom.xml").write_text(POM.format(scala=SCALA, kafka=version, slf4j=SLF4J))
-    return subprocess.run(["mvn", "-q", "-B", "-ntp", f"-Dmaven.repo.local={CACHE}/m2", "-f", folder / "pom.xml",
-                           f"org.apache.maven.plugins:maven-dependency-plugin:{COPIER}:copy-dependencies",
-                           "-DincludeScope=runtime", f"-DoutputDirectory={folder}"],
-                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-
-
 def fetch(version):
-    """Puts the broker's jars into the cache, whole or not at all."""
-    if jars(version).exists():
-        return
-    fresh = CACHE / f"kafka-{version}.{os.getpid()}"
-    for attempt in range(1, FETCH_TRIES + 1):
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(parents=True)
-        try:
-            done = run_maven(version, fresh)
-        except FileNotFoundError:
-            raise Failed("there is no mvn: make test-packages installs it") from None
-        if done.returncode == 0 and any(fresh.glob("kafka_*.jar")):
-            with contextlib.suppress(OSError):  # another run was first
-                fresh.rename(jars(version))
-            shutil.rmtree(fresh, ignore_errors=True)
-            return
-        print(f"kafka: fetching {version}, try {attempt} of {FETCH_TRIES}: {done.stdout.strip()[-300:]}", file=sys.stderr)
-        time.sleep(attempt * 2)  # before a registry is asked again
-    raise Failed(f"Kafka {version} could not be fetched from Maven Central: see above")
+    def get(folder):
+        fetching.maven(folder, POM.format(scala=SCALA, kafka=version, slf4j=SLF4J), "copy-dependencies", "-DincludeScope=runtime")
+        if not any(folder.glob("kafka_*.jar")):
+            raise fetching.Again("there is no kafka_*.jar in what came")
+        return folder
+    return fetching.into_cache(jars(version), "Maven Central", get)
 
 
 def java(version, *words):
@@ -124,22 +91,15 @@ def java(version, *words):
 
 # --- a broker ------------------------------------------------------------------
 
-def free_ports(count):
-    """Ports that nobody has now; all are held until all are known."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+class Broker(ServerProcess):
+    """One broker."""
 
-
-class Broker:
-    """One broker, in a folder of its own; its data outlive a kill and a new start."""
+    TITLE = "the broker"
 
     def __init__(self, folder, version=NEWEST, ports=None):
-        self.folder, self.version, self.process = pathlib.Path(folder).absolute(), version, None
+        super().__init__(folder)
+        self.version = version
         self.ports = dict(zip(LISTENERS, ports or free_ports(len(LISTENERS))))
-        self.log = self.folder / "broker.log"
 
     def address(self, listener="PLAINTEXT"):
         return f"127.0.0.1:{self.ports[listener]}"
@@ -164,78 +124,24 @@ class Broker:
             raise Failed(f"the broker's storage could not be made: {(done.stdout + done.stderr).strip()[-600:]}")
 
     def start(self):
-        with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(java(self.version, f"-Djava.io.tmpdir={self.folder}", "kafka.Kafka",
-                                                 self.folder / "server.properties"),
-                                            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
-        self.wait()
+        if not (self.folder / "data").exists():
+            self.make()
+        self.launch(java(self.version, f"-Djava.io.tmpdir={self.folder}", "kafka.Kafka", self.folder / "server.properties"))
 
-    def answers(self):
-        """It takes connections: the listeners open when the broker is ready."""
-        with contextlib.suppress(OSError):
-            socket.create_connection(("127.0.0.1", self.ports["SASL_SSL"]), 1).close()
-            return True
-        return False
-
-    def wait(self):
-        end = time.monotonic() + START_TIME
-        while not self.answers():
-            if self.process.poll() is not None or time.monotonic() > end:
-                raise Failed(f"the broker did not start; the end of {self.log}:\n{self.log.read_text()[-2000:]}")
-            time.sleep(0.05)  # between two looks
-
-    def send(self, number):
-        self.process.send_signal(number)
-
-    def end(self, number=signal.SIGTERM):
-        if self.process is None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            self.process.send_signal(signal.SIGCONT)
-            self.process.send_signal(number)
-        try:
-            self.process.wait(20)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self.process = None
-
-    def __enter__(self):
-        self.make()
-        self.start()
-        return self
-
-    def __exit__(self, *_):
-        self.end(signal.SIGKILL)
+    def ask(self):
+        """The listeners open when the broker is ready."""
+        accepts(self.ports["SASL_SSL"])
 
 
 # --- for people ------------------------------------------------------------------
 
-def up(version=NEWEST):
-    pid_file = HERE / "pid"
-    if pid_file.exists():
-        raise Failed(f"one is up already (pid {pid_file.read_text()}): make kafka-down")
-    HERE.mkdir(parents=True, exist_ok=True)
+def show(version=NEWEST):
     broker = Broker(HERE, version, range(FIRST_PORT, FIRST_PORT + len(LISTENERS)))
-    broker.make()
-    broker.start()
-    pid_file.write_text(str(broker.process.pid))
+    up(broker, "kafka-down")
     print(f"Kafka {version} is up; its log is {broker.log.relative_to(ROOT)}; topics have to be made.  It listens on")
     for name in LISTENERS[:-1]:
         print(f"  {broker.address(name)}  {name}")
     print(f"CA, client's certificate and key: {HERE.relative_to(ROOT)}/tls/{{ca.pem,client.pem,client.key}}; SASL: {USER} / {PASSWORD}")
-
-
-def down():
-    pid_file = HERE / "pid"
-    if not pid_file.exists():
-        raise Failed("none is up")
-    with contextlib.suppress(ProcessLookupError):
-        pid = int(pid_file.read_text())
-        os.kill(pid, signal.SIGTERM)
-        while pathlib.Path(f"/proc/{pid}").exists():
-            time.sleep(0.05)  # between two looks
-    shutil.rmtree(HERE)
 
 
 def main(words):
@@ -244,9 +150,9 @@ def main(words):
             for version in (NEWEST, WITH_SCRAM):
                 fetch(version)
         case ["up", *version] if len(version) < 2:
-            up(*version)
+            show(*version)
         case ["down"]:
-            down()
+            down(HERE)
         case _:
             print(__doc__.strip(), file=sys.stderr)
             return 2
@@ -254,7 +160,4 @@ def main(words):
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except Failed as why:
-        sys.exit(f"kafka: {why}")
+    program("kafka", main)

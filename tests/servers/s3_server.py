@@ -7,21 +7,17 @@
 
 MinIO is the second opinion: `fetch minio` builds it, which takes minutes.
 """
-import contextlib
 import os
 import pathlib
 import shutil
-import signal
-import socket
-import subprocess
 import sys
-import time
 import urllib.request
 
 import certificates
+import fetching
+from fetching import CACHE, ROOT, Failed
+from server_process import ServerProcess, accepts, down, free_ports, program, up
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-CACHE = pathlib.Path(os.environ.get("TCPDIAG_CACHE", ROOT / "build" / "cache")).absolute()
 HERE = ROOT / "build" / "s3"  # of `up`
 
 PROGRAMS = {
@@ -30,12 +26,6 @@ PROGRAMS = {
 }
 USER, SECRET, REGION, BUCKET = "testkey", "testsecret", "us-east-1", "sockets"
 PORT = 17070  # of `up`
-FETCH_TRIES = 4
-START_TIME = 30  # s; a twentieth of one is usual
-
-
-class Failed(Exception):
-    """What went wrong, as one sentence for a person."""
 
 
 # --- the programs --------------------------------------------------------------
@@ -49,47 +39,28 @@ def go():
     return found
 
 
-def build(name, folder):
-    environment = dict(os.environ, GOBIN=str(folder), GOPATH=str(CACHE / "go"), GOCACHE=str(CACHE / "go-build"), GOTOOLCHAIN="local",
-                       GOFLAGS="-buildvcs=false -modcacherw", CGO_ENABLED="0")
-    return subprocess.run([go(), "install", "-trimpath", "-ldflags", "-s -w", PROGRAMS[name]], env=environment,
-                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-
-
 def fetch(name="versitygw"):
-    """The program in the cache, whole or not at all."""
-    program = CACHE / "bin" / name
-    if program.exists():
-        return program
-    fresh = CACHE / f"bin.{os.getpid()}"
-    for attempt in range(1, FETCH_TRIES + 1):
-        done = build(name, fresh)
-        if done.returncode == 0:
-            program.parent.mkdir(parents=True, exist_ok=True)
-            (fresh / name).rename(program)
-            shutil.rmtree(fresh)
-            return program
-        print(f"s3: building {name}, try {attempt} of {FETCH_TRIES}: {done.stdout.strip()[-300:]}", file=sys.stderr)
-        time.sleep(attempt * 2)  # before a registry is asked again
-    raise Failed(f"{name} could not be built from the Go module proxy: see above")
+    """The program in the cache."""
+    def get(folder):
+        environment = dict(os.environ, GOBIN=str(folder), GOPATH=str(CACHE / "go"), GOCACHE=str(CACHE / "go-build"), GOTOOLCHAIN="local",
+                           GOFLAGS="-buildvcs=false -modcacherw", CGO_ENABLED="0")
+        fetching.run(go(), "install", "-trimpath", "-ldflags", "-s -w", PROGRAMS[name], env=environment)
+        return folder / name
+    return fetching.into_cache(CACHE / "bin" / name, "the Go module proxy", get)
 
 
 # --- a server --------------------------------------------------------------------
 
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
+class Server(ServerProcess):
+    """One server, of one bucket's objects or more."""
 
-
-class Server:
-    """One server, in a folder of its own; its objects outlive a kill and a new start."""
+    TITLE = "the S3 server"
 
     def __init__(self, folder, name="versitygw", tls=False, port=None, domain=None):
         """domain: a bucket may be named in the host, as BUCKET.DOMAIN."""
-        self.folder, self.name, self.tls, self.domain = pathlib.Path(folder).absolute(), name, tls, domain
-        self.port, self.process = port or free_port(), None
-        self.log = self.folder / "server.log"
+        super().__init__(folder)
+        self.name, self.tls, self.domain = name, tls, domain
+        self.port = port or free_ports(1)[0]
 
     @property
     def endpoint(self):
@@ -122,78 +93,25 @@ class Server:
             certificates.make(self.folder / "tls")
         environment = dict(os.environ, ROOT_ACCESS_KEY=USER, ROOT_SECRET_KEY=SECRET, MINIO_ROOT_USER=USER,
                            MINIO_ROOT_PASSWORD=SECRET, MINIO_SITE_REGION=REGION, MINIO_BROWSER="off")
-        argv = self.argv()
-        with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(list(map(str, argv)), env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                            start_new_session=True)
-        self.wait()
+        self.launch(self.argv(), env=environment)
 
-    def answers(self):
-        with contextlib.suppress(OSError):
-            socket.create_connection(("127.0.0.1", self.port), 1).close()
-            if self.tls:
-                return True
-            path = "/minio/health/ready" if self.name == "minio" else "/healthz"
-            with urllib.request.urlopen(self.endpoint + path, timeout=2) as answer:
-                return answer.status == 200
-        return False
-
-    def wait(self):
-        end = time.monotonic() + START_TIME
-        while not self.answers():
-            if self.process.poll() is not None or time.monotonic() > end:
-                raise Failed(f"the server did not start; the end of {self.log}:\n{self.log.read_text()[-2000:]}")
-            time.sleep(0.02)  # between two looks
-
-    def send(self, number):
-        self.process.send_signal(number)
-
-    def end(self, number=signal.SIGTERM):
-        if self.process is None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            self.process.send_signal(signal.SIGCONT)
-            self.process.send_signal(number)
-        try:
-            self.process.wait(20)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self.process = None
-
-    def __enter__(self):
-        self.start()
-        return self
-
-    def __exit__(self, *_):
-        self.end(signal.SIGKILL)
+    def ask(self):
+        accepts(self.port)
+        if self.tls:
+            return True
+        path = "/minio/health/ready" if self.name == "minio" else "/healthz"
+        with urllib.request.urlopen(self.endpoint + path, timeout=2) as answer:
+            return answer.status == 200
 
 
 # --- for people ------------------------------------------------------------------
 
-def up():
-    pid_file = HERE / "pid"
-    if pid_file.exists():
-        raise Failed(f"one is up already (pid {pid_file.read_text()}): make s3-down")
-    HERE.mkdir(parents=True, exist_ok=True)
+def show():
     server = Server(HERE, port=PORT)
     (HERE / "data" / BUCKET).mkdir(parents=True, exist_ok=True)
-    server.start()
-    pid_file.write_text(str(server.process.pid))
+    up(server, "s3-down")
     print(f"versitygw is up at {server.endpoint}; its log is {server.log.relative_to(ROOT)}")
     print(f"region {REGION}, bucket {BUCKET}, access key {USER}, secret key {SECRET}; objects are files in {HERE.relative_to(ROOT)}/data")
-
-
-def down():
-    pid_file = HERE / "pid"
-    if not pid_file.exists():
-        raise Failed("none is up")
-    with contextlib.suppress(ProcessLookupError):
-        pid = int(pid_file.read_text())
-        os.kill(pid, signal.SIGTERM)
-        while pathlib.Path(f"/proc/{pid}").exists():
-            time.sleep(0.05)  # between two looks
-    shutil.rmtree(HERE)
 
 
 def main(words):
@@ -201,9 +119,9 @@ def main(words):
         case ["fetch", *name] if set(name) <= set(PROGRAMS):
             fetch(*name)
         case ["up"]:
-            up()
+            show()
         case ["down"]:
-            down()
+            down(HERE)
         case _:
             print(__doc__.strip(), file=sys.stderr)
             return 2
@@ -211,7 +129,4 @@ def main(words):
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except Failed as why:
-        sys.exit(f"s3: {why}")
+    program("s3", main)
