@@ -238,7 +238,7 @@ values_write_or_say(const struct values *values, struct buffer *records, char wh
 			continue;
 		values_put_varint(&record, (uint64_t)record_fields[row].number << 3 | wire);
 		values_put_varint(&record, values->of[row].number);
-		if (wire == 2)
+		if (wire == 2 && values->of[row].number > 0)
 			buffer_append(&record, values->bytes.bytes + values->of[row].offset, values->of[row].number);
 	}
 	if (record.length == 0) {
