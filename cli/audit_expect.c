@@ -8,6 +8,7 @@
 #include "cli/audit.h"
 #include "common/buffer.h"
 #include "common/fd.h"
+#include "seccomp/sandbox.h"
 
 #define ROW(kind, id, test, expected, why)	{ AUDIT_##kind, AUDIT_##id, AUDIT_##test, expected, why },
 #define NAMESPACER(id, test, expected, why)	ROW(NAMESPACER, id, test, expected, why)

@@ -10,6 +10,7 @@
 #include "cli/audit.h"
 #include "common/buffer.h"
 #include "common/exit.h"
+#include "seccomp/sandbox.h"
 
 /* The files themselves, read when this is assembled: see GNUmakefile. */
 #define SIGNED_FILE(name)						\
@@ -106,7 +107,13 @@ static const char signed_head[] =
     "those of netns-folder; $shipper_files, $shipper_maps: of sink and spool, and\n"
     "what libraries read in /etc and /usr to find and trust a host;\n"
     "$shipper_network: sockets of the internet where sink or metrics ask for them;\n"
-    "$sealed: control data=2 requests, where kernel and unit let mseal(2) through.\n";
+    "$sealed: control data=2 requests, where kernel and unit let mseal(2) through.\n"
+    "What is under SANDBOX_SANITIZER is for builds that test, with sanitizers:\n"
+#ifdef SANDBOX_SANITIZER
+    "THIS IS SUCH A BUILD, WHICH NO HOST SHOULD RUN.\n";
+#else
+    "no filter of this program has it.\n";
+#endif
 
 /* The digest is of everything before its own line. */
 static void

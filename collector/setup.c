@@ -136,14 +136,14 @@ setup_place_descriptors(void)
 			return -1;
 		setup.fds[place] = setup.fds[place] == -1 ? -1 : place;
 	}
-#if !defined(__SANITIZE_ADDRESS__)
+#ifndef SANDBOX_SANITIZER
 	/* The journal is not the collector's to write. */
 	close(COLLECTOR_FD_STDERR);
 #endif
 	return close_range(COLLECTOR_FDS, ~0U, 0);
 }
 
-#if !defined(__SANITIZE_ADDRESS__)
+#ifndef SANDBOX_SANITIZER
 static int
 setup_wait_for_the_end(void *context)
 {
@@ -199,7 +199,7 @@ setup_limits(void)
 		int	resource;
 		rlim_t	limit;
 	} limits[] = {
-		{ RLIMIT_NPROC, 0 }, { RLIMIT_FSIZE, 0 }, { RLIMIT_CORE, 0 },
+		{ RLIMIT_NPROC, 0 }, { RLIMIT_FSIZE, SANDBOX_FILE_SIZE }, { RLIMIT_CORE, 0 },
 		{ RLIMIT_MEMLOCK, 0 },
 		/* poll(2) fails below the number of descriptors it is given */
 		{ RLIMIT_NOFILE, COLLECTOR_FDS },
@@ -276,7 +276,7 @@ static const struct {
 	{ "say which namespace it is in", setup_identify },
 	{ "join the empty namespaces", setup_join_empty },
 	{ "put its descriptors in place", setup_place_descriptors },
-#if !defined(__SANITIZE_ADDRESS__)
+#ifndef SANDBOX_SANITIZER
 	{ "make its table of descriptors smaller", setup_shrink_table },
 #endif
 	{ "pin its requests", setup_pin },
@@ -288,7 +288,7 @@ static const struct {
 	{ "set no_new_privs", confine_no_new_privileges },
 	{ "become undumpable", confine_undumpable },
 	{ "tie its life to the namespacer's", setup_die_with_parent },
-#if !defined(__SANITIZE_ADDRESS__)
+#ifndef SANDBOX_SANITIZER
 	/* The sanitizers' own memory is in there. */
 	{ "let go of the namespacer's memory", setup_let_go },
 #endif

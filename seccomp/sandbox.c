@@ -17,14 +17,6 @@
 #include "common/fd.h"
 #include "seccomp/sandbox.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-#define SANDBOX_SANITIZER
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SANDBOX_SANITIZER
-#endif
-#endif
-
 enum { SANDBOX_CONDITIONS = 3, SANDBOX_NAMES = 600 };
 
 enum sandbox_verdict {
@@ -109,6 +101,21 @@ static const char *const sandbox_levels[SANDBOX_LEVELS] = {
 /* What the handler of SIGSYS says: the library may not be called there. */
 static sandbox_trapped_fn sandbox_trapped;
 static const char *sandbox_names[SANDBOX_NAMES];
+
+#ifdef SANDBOX_SANITIZER
+static int sandbox_loaded;
+
+/*
+ * At its end a process's leaks are looked for by a tracer, which no confined
+ * one may have: it would wait for it for ever.  Not so in other programs.
+ */
+int	__lsan_is_turned_off(void);
+int
+__lsan_is_turned_off(void)
+{
+	return sandbox_loaded;
+}
+#endif
 
 bool
 sandbox_level(const struct sandbox_policy *policy, const char *word, enum sandbox_level *level)
@@ -379,6 +386,9 @@ sandbox_load(const struct sock_fprog *program, sandbox_trapped_fn trapped)
 {
 	struct sigaction action = { .sa_sigaction = sandbox_signal, .sa_flags = SA_SIGINFO };
 
+#ifdef SANDBOX_SANITIZER
+	sandbox_loaded = 1;
+#endif
 	sandbox_trapped = trapped;
 	if (sigaction(SIGSYS, &action, NULL) == -1)
 		return -1;

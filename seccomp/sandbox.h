@@ -23,6 +23,32 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/*
+ * Of a build with AddressSanitizer, which is for tests, a process keeps what the
+ * sanitizer's run-time needs to report: a few calls more (collector.policy), its
+ * signals, stderr, which may be a file, and all of its memory.
+ */
+#if defined(__SANITIZE_ADDRESS__)
+#define SANDBOX_SANITIZER
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SANDBOX_SANITIZER
+#endif
+#endif
+
+/* How large a file a collector may write, as it is and as words of the audited policy. */
+#ifdef SANDBOX_SANITIZER
+#define SANDBOX_FILE_SIZE	1073741824
+#define SANDBOX_FILE_WORD	"fsize:1073741824"
+#define SANDBOX_FAULTS		"BUS FPE SEGV "
+#define SANDBOX_STDERR		" 2:*(*)"
+#else
+#define SANDBOX_FILE_SIZE	0
+#define SANDBOX_FILE_WORD	"fsize:0"
+#define SANDBOX_FAULTS		""
+#define SANDBOX_STDERR		""
+#endif
+
 struct sandbox_policy;
 
 enum sandbox_level { SANDBOX_OFF, SANDBOX_LOG, SANDBOX_ROBUST, SANDBOX_STRICT, SANDBOX_LEVELS };

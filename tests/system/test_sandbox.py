@@ -21,6 +21,17 @@ X32 = 0x40000000
 NOTHING = (1 << 64) - 1  # as an argument: no pointer, no descriptor
 
 
+def policy_of_collectors():
+    """(what every build's has, what a build with sanitizers has besides), without comments."""
+    text = re.sub(r"/\*.*?\*/", "", (harness.ROOT / "seccomp" / "collector.policy").read_text(), flags=re.DOTALL)
+    ours, theirs = text.split("#ifdef SANDBOX_SANITIZER")
+    return ours, theirs if harness.MODE == "asan" else ""
+
+
+# Calls that this build leaves to the sanitizers' run-time.
+SANITIZERS = set(re.findall(r"\bALLOW\w*\((\w+)", policy_of_collectors()[1]))
+
+
 def status(pid):
     text = pathlib.Path(f"/proc/{pid}/status").read_text()
     return {name: int(re.search(rf"^{name}:\s+(\d+)$", text, re.MULTILINE)[1]) for name in ("Seccomp", "Seccomp_filters", "NoNewPrivs")}
@@ -94,7 +105,12 @@ def test_a_collector_that_does_what_it_may_not(run, tcpdiag):
     system = run("robust", "strict")
     tries = [("openat", ()), ("socket", (16, 3, 4)), ("kill", (os.getpid(), 9)), ("rt_sigreturn", ()), ("write", (NETLINK, 0, 0)),
              ("sendmsg", (NETLINK, 0x1000, 0)), ("sendto", (NETLINK, 0, 0, 0x4040, 0, 0)), ("execve", ())]
+    refused = [(name, arguments) for name, arguments in tries if name not in SANITIZERS]
+    assert len(refused) >= len(tries) - 2
     for name, arguments in tries:
+        if name in SANITIZERS:
+            assert calls(system.pid("collector"), name, *arguments) is not None, name
+    for name, arguments in refused:
         collector = system.pid("collector")
         # Unknown, so that it does not exist; and it lives on.
         assert calls(collector, "getppid") == -ENOSYS
@@ -109,12 +125,12 @@ def test_a_collector_that_does_what_it_may_not(run, tcpdiag):
     wait_for(lambda: system.pid("collector"), 30)
     system.still_works()
     ends = re.findall(r"collector \d+ ended, exit code (\d+): refused", system.daemon.log())
-    assert ends == [str(EXIT_SANDBOX)] * (len(tries) + 1)
+    assert ends == [str(EXIT_SANDBOX)] * (len(refused) + 1)
     command = ["curl", "-sS", "--unix-socket", tcpdiag.socket.with_name("shipper.metrics.sock"), "http://localhost/metrics"]
-    wait_for(lambda: f"\ntcpdiag_namespacer_collectors_trapped_total {len(tries) + 1}\n" in
+    wait_for(lambda: f"\ntcpdiag_namespacer_collectors_trapped_total {len(refused) + 1}\n" in
              subprocess.run(command, capture_output=True, text=True, check=True).stdout, 10, "the metric")
     system.daemon.stop()
-    assert f"({len(tries) + 1} by a refused call)" in system.daemon.log()
+    assert f"({len(refused) + 1} by a refused call)" in system.daemon.log()
 
 
 @pytest.mark.parametrize("role", ["shipper", "namespacer"])
@@ -126,6 +142,28 @@ def test_a_daemon_that_does_what_it_may_not(run, role):
     assert system.daemon.wait() == EXIT_SANDBOX
     assert "refused system call execve, ending\n" in system.daemon.log()
     system.daemon.gone()
+
+
+@pytest.mark.parametrize("role", ["collector", "shipper", "namespacer"])
+def test_a_fault_is_told(run, tcpdiag, role):
+    """By which signal it ended; of a build with sanitizers its whole report, which no filter, limit or namespace may cut off."""
+    system = run("robust", "strict")
+    pid = system.pid(role)
+    os.kill(pid, signal.SIGSEGV)
+    if role == "collector":
+        wait_for(lambda: system.pid("collector") not in (None, pid), 30, "the next collector")
+        system.still_works()
+        system.daemon.stop()
+        assert " 1 crashed (0 by a refused call)" in system.daemon.log()
+    else:
+        assert system.daemon.wait() != 0
+        system.daemon.gone()
+    if harness.MODE == "asan":
+        assert re.search(rf"^=={pid}==ERROR: AddressSanitizer: SEGV .*^SUMMARY: AddressSanitizer: .*^=={pid}==ABORTING$", system.daemon.log(),
+                         re.MULTILINE | re.DOTALL)
+        tcpdiag.daemons.remove(system.daemon)  # whose report is no failure here
+    else:
+        assert "killed by signal 11 (Segmentation fault)" in system.daemon.log()
 
 
 def test_robust_collectors(run):
@@ -252,9 +290,7 @@ def test_every_allowed_call_of_a_collector_is_used(run, folder):
     A collector that is watched while it walks, reads by id, waits for room, is stopped and goes on, and ends makes each call that
     its policy allows, but for those of which the policy says that not every machine sees them; and no others.
     """
-    text = re.sub(r"/\*.*?\*/", "", (harness.ROOT / "seccomp" / "collector.policy").read_text(), flags=re.DOTALL)
-    text = text[:text.index("#ifdef SANDBOX_SANITIZER")]
-    allowed = {rule: set(re.findall(rf"^{rule}\((\w+)", text, re.MULTILINE)) for rule in ("ALLOW", "ALLOW_IF", "ALLOW_RARE")}
+    allowed = {rule: set(re.findall(rf"^{rule}\((\w+)", policy_of_collectors()[0], re.MULTILINE)) for rule in ("ALLOW", "ALLOW_IF", "ALLOW_RARE")}
     system = run("robust", "strict", "--snapshot-way", "targeted")
     collector, shipper = system.pid("collector"), system.pid("shipper")
     tracer = subprocess.Popen([harness.BIN / "tests" / "tracee", "list", str(collector)], stdout=subprocess.PIPE, text=True)
@@ -274,6 +310,6 @@ def test_every_allowed_call_of_a_collector_is_used(run, folder):
         tracer.wait()
         os.kill(shipper, signal.SIGCONT)
     names = {number: name for name, number in CALLS.items()}
-    assert {names[int(number)] for number in made.split()} - allowed["ALLOW_RARE"] == allowed["ALLOW"] | allowed["ALLOW_IF"]
+    assert {names[int(number)] for number in made.split()} - allowed["ALLOW_RARE"] - SANITIZERS == allowed["ALLOW"] | allowed["ALLOW_IF"]
     system.still_works()
     system.daemon.stop()
