@@ -15,6 +15,9 @@
 enum {
 	SCHEDULE_SETUPS = 8,		/* collectors that are being set up at a time */
 	SCHEDULE_ONCE_FAILURES = 3,	/* then a namespace is given up */
+	SCHEDULE_SLOTS = 64,		/* moments of an interval at which orders are given */
+	SCHEDULE_SMALL = 256,		/* records, up to which a snapshot is a small one */
+	SCHEDULE_SHARE = 16,		/* so many small ones count as one */
 };
 
 /*
@@ -124,13 +127,17 @@ schedule_life_changed(struct life *life)
 	schedule_soon();
 }
 
-/* The next moment of its phase, but not one that has just been. */
+/*
+ * The next moment of its phase, but not one that has just been.  Phases are few
+ * enough that of a thousand namespaces some share one: to wake up three
+ * processes for one namespace of 20 sockets costs as much as to read them.
+ */
 static uint64_t
 schedule_next(const struct life *life, uint64_t now)
 {
 	uint64_t interval = schedule.setting.interval;
 	uint64_t hash = schedule_hash(schedule.host, &life->netns->inode, sizeof(life->netns->inode));
-	uint64_t next = now - now % interval + (hash >> 16) % interval;
+	uint64_t next = now - now % interval + (hash >> 16) % SCHEDULE_SLOTS * interval / SCHEDULE_SLOTS;
 
 	while (next <= now + interval / 2)
 		next += interval;
@@ -233,6 +240,24 @@ schedule_count(enum life_state state)
 	return n;
 }
 
+/* Its part of a core's turn, by the last that it took; the first counts in full. */
+static size_t
+schedule_weight(const struct life *life)
+{
+	return life->last.sequence != 0 && life->last.records <= SCHEDULE_SMALL ? 1 : SCHEDULE_SHARE;
+}
+
+static size_t
+schedule_weigh_taking(void)
+{
+	const struct life *life;
+	size_t weight = 0;
+
+	TAILQ_FOREACH(life, &schedule.lists[LIFE_TAKING], turn)
+		weight += life->waiting ? 0 : schedule_weight(life);
+	return weight;
+}
+
 static void
 schedule_start_lives(uint64_t now)
 {
@@ -249,11 +274,13 @@ schedule_start_lives(uint64_t now)
 static void
 schedule_order_lives(uint64_t now)
 {
-	size_t taking = schedule_count(LIFE_TAKING);
+	size_t most = schedule.setting.parallel * SCHEDULE_SHARE, taking = schedule_weigh_taking();
 	struct life *life;
 
-	for (; link_is_up() && taking < schedule.setting.parallel && (life = schedule_choose_order(now)) != NULL; taking++)
+	while (link_is_up() && (life = schedule_choose_order(now)) != NULL && taking + schedule_weight(life) <= most) {
+		taking += schedule_weight(life);
 		schedule_order(life, now);
+	}
 }
 
 static void
