@@ -67,6 +67,18 @@ def test_every_snapshot_is_whole_and_consecutive(tcpdiag, world, file):
             assert len(mine) == end["snapshot_published"]
 
 
+def test_small_namespaces_are_spread_over_the_interval(tcpdiag, world, file):
+    """Even one turn at a time: thirty phases, each its namespace's own and the same in every interval, and no half of it is without one."""
+    names = [world.named("-l", "listen").name for _ in range(30)]
+    daemon = stream(tcpdiag, file, *harness.OURS, "--parallel", "1", interval="2s")
+    moments = {name: [end["timestamp_ns"] / 1e9 for end in file.wait_for_snapshots(name, more=4, timeout=30)[-3:]] for name in names}
+    daemon.stop()
+    for one, two, three in moments.values():
+        assert two - one == pytest.approx(2, abs=0.4 * PATIENCE) and three - two == pytest.approx(2, abs=0.4 * PATIENCE)
+    phases = sorted(end[0] % 2 for end in moments.values())
+    assert max(after - before for before, after in zip(phases, phases[1:] + [phases[0] + 2])) < 1
+
+
 @pytest.mark.parametrize("how", ["named", "folder", "folder-appears", "anonymous", "thread"])
 def test_a_namespace_that_appears_is_read(tcpdiag, world, file, folder, how):
     """What is made during a run is read within the interval."""
