@@ -41,7 +41,7 @@
 #define SANDBOX_FILE_SIZE	1073741824
 #define SANDBOX_FILE_WORD	"fsize:1073741824"
 #define SANDBOX_FAULTS		"BUS FPE SEGV "
-#define SANDBOX_STDERR		" 2:*(*)"
+#define SANDBOX_STDERR		" 2:file:*(w) 2:pipe(w) 2:device:*(*) 2:unix:stream(rw)"
 #else
 #define SANDBOX_FILE_SIZE	0
 #define SANDBOX_FILE_WORD	"fsize:0"

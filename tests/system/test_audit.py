@@ -285,7 +285,7 @@ WEAKENINGS = [
     ("file", "shipper", {("shipper", "descriptors"): "file:/etc/passwd(r)"}),
     ("file", "namespacer", {("namespacer", "descriptors"): "file:/etc/passwd(r)"}),
     ("socket", "shipper", {("shipper", "descriptors"): "inet:stream(rw)"}),
-    ("socket", "collector", {("collector", "descriptors"): "2:unix:stream(rw)", ("collector", "network namespace"): "one-in-use"}),
+    ("socket", "collector", {("collector", "descriptors"): "unix:dgram(rw)", ("collector", "network namespace"): "one-in-use"}),
     ("limit-nofile", "collector", {("collector", "limits"): "core:0 memlock:0 nofile:"}),
     ("limit-fsize", "collector", {("collector", "limits"): "fsize:unlimited"}),
     ("limit-nproc", "collector", {("collector", "limits"): "nproc:"}),
@@ -303,7 +303,7 @@ WEAKENINGS = [
     ("data-writable", "namespacer", {("namespacer", "descriptors"): "memfd:tcpdiag-ring-data(rw)"}),
     ("memory", "collector", {("collector", "memory writable and executable"): "-"}),
     ("memory", "shipper", {("shipper", "memory writable and executable"): "-"}),
-    ("signal-caught", "collector", {("collector", "signals caught"): "USR1 SYS", ("collector", "signals ignored"): "USR2"}),
+    ("signal-caught", "collector", {("collector", "signals caught"): " USR1 ", ("collector", "signals ignored"): "USR2"}),
     ("signal-blocked", "namespacer", {("namespacer", "signals blocked"): "USR2"}),
     ("signal-blocked", "collector", {("collector", "signals blocked"): "USR2"}),
 ]

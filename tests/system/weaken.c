@@ -193,6 +193,16 @@ weaken_open_lies(void)
 	(void)unlink(path);
 }
 
+/* The namespacer's filter leaves its children no other; where they keep stderr, no number but that is left. */
+static void
+weaken_open_socket(void)
+{
+	int family = weaken.in_children ? AF_UNIX : AF_INET, type = weaken.in_children ? SOCK_DGRAM : SOCK_STREAM;
+
+	if (socket(family, type, 0) == -1 && close(STDERR_FILENO) == 0)
+		(void)socket(family, type, 0);
+}
+
 static void
 weaken_last(void)
 {
@@ -209,7 +219,7 @@ weaken_last(void)
 	if (weaken_is("thread"))
 		weaken_start_thread();
 	if (weaken_is("socket"))
-		(void)socket(weaken.in_children ? AF_UNIX : AF_INET, SOCK_STREAM, 0);	/* the namespacer's filter leaves its children no other */
+		weaken_open_socket();
 	if (weaken_is("signal-caught"))
 		(void)signal(SIGUSR1, weaken_handler);
 	if (weaken_is("signal-blocked")) {
