@@ -15,6 +15,7 @@
 
 #include "common/fd.h"
 #include "shipper/http.h"
+#include "tests/unit/folder.h"
 #include "tests/unit/shipper_parts.h"
 
 #define TIME	(500 * MILLISECOND)
@@ -24,7 +25,7 @@ enum { ANSWER_MAX = 64 * 1024 };
 struct fixture {
 	struct event_base	*base;
 	struct http		*http;
-	char			 folder[64], path[128];
+	char			 folder[FOLDER_MAX], path[128];
 	char			 answer[ANSWER_MAX];
 	size_t			 length;
 	bool			 large;
@@ -53,8 +54,7 @@ begin(void **state)
 	struct http_address address;
 	char error[256], spec[160];
 
-	strcpy(f->folder, "/tmp/test_http.XXXXXX");
-	assert_non_null(mkdtemp(f->folder));
+	folder_make(f->folder, "test_http");
 	snprintf(f->path, sizeof(f->path), "%s/s", f->folder);
 	snprintf(spec, sizeof(spec), "unix:%s", f->path);
 	assert_int_equal(http_address_parse(&address, spec, error, sizeof(error)), 0);

@@ -15,6 +15,7 @@
 #include "common/log.h"
 #include "shipper/sinks.h"
 #include "shipper/spool.h"
+#include "tests/unit/folder.h"
 #include "tests/unit/shipper_parts.h"
 
 enum { ROWS = 4, TOPIC_MAX = 4096, PATH = 256 };
@@ -23,7 +24,7 @@ enum { ROWS = 4, TOPIC_MAX = 4096, PATH = 256 };
 enum { KAFKA_PRODUCE = 0, KAFKA_INIT_PRODUCER_ID = 22 };
 
 struct fixture {
-	char			 folder[64];
+	char			 folder[FOLDER_MAX];
 	rd_kafka_t		*handle;
 	rd_kafka_mock_cluster_t	*cluster;
 	struct config		 config;
@@ -108,8 +109,7 @@ begin(void **state)
 	struct spool *spool;
 	char dir[PATH], error[512];
 
-	strcpy(f->folder, "/tmp/test_kafka_mock.XXXXXX");
-	assert_non_null(mkdtemp(f->folder));
+	folder_make(f->folder, "test_kafka_mock");
 	snprintf(dir, sizeof(dir), "%s/spool", f->folder);
 	spooling.dir = dir;
 	f->next = 1;
@@ -127,7 +127,6 @@ static int
 end(void **state)
 {
 	struct fixture *f = *state;
-	char command[128];
 
 	delivery_end(f->delivery);
 	assert_true(books_balance(&f->books));
@@ -136,8 +135,7 @@ end(void **state)
 	rd_kafka_mock_cluster_destroy(f->cluster);
 	rd_kafka_destroy(f->handle);
 	config_free(&f->config);
-	snprintf(command, sizeof(command), "rm -rf %s", f->folder);
-	assert_int_equal(system(command), 0);
+	folder_remove(f->folder);
 	free(f);
 	return 0;
 }

@@ -14,10 +14,11 @@
 #include "common/ring.h"
 #include "shipper/drain.h"
 #include "shipper/link.h"
+#include "tests/unit/folder.h"
 #include "tests/unit/shipper_parts.h"
 
 struct fixture {
-	char			 folder[64];
+	char			 folder[FOLDER_MAX];
 	char			 path[96];
 	struct event_base	*base;
 	struct books		 books;
@@ -93,8 +94,7 @@ begin(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
 
-	strcpy(f->folder, "/tmp/test_link.XXXXXX");
-	assert_non_null(mkdtemp(f->folder));
+	folder_make(f->folder, "test_link");
 	snprintf(f->path, sizeof(f->path), "%s/socket", f->folder);
 	f->base = event_base_new();
 	f->delivery = parts_delivery(&(struct delivery_options){

@@ -15,6 +15,7 @@
 #include "common/log.h"
 #include "shipper/objects.h"
 #include "shipper/spool.h"
+#include "tests/unit/folder.h"
 #include "tests/unit/shipper_parts.h"
 
 enum { ROWS = 10, PATH = 256, MOST = 64 };
@@ -141,7 +142,7 @@ static const struct sink target_sink = {
 /* --- lives ----------------------------------------------------------------------------- */
 
 struct fixture {
-	char			 folder[64];
+	char			 folder[FOLDER_MAX];
 	char			 dir[PATH];
 	struct config		 config;
 	struct event_base	*base;
@@ -159,8 +160,7 @@ begin(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
 
-	strcpy(f->folder, "/tmp/test_objects.XXXXXX");
-	assert_non_null(mkdtemp(f->folder));
+	folder_make(f->folder, "test_objects");
 	snprintf(f->dir, sizeof(f->dir), "%s/spool", f->folder);
 	config_init(&f->config);
 	f->config.object_rows = 3 * ROWS;
@@ -238,14 +238,12 @@ static int
 end(void **state)
 {
 	struct fixture *f = *state;
-	char command[128];
 
 	stop(f);
 	config_free(&f->config);
 	for (size_t i = 0; i < MOST; i++)
 		buffer_free(&bucket.kept[i].bytes);
-	snprintf(command, sizeof(command), "rm -rf %s", f->folder);
-	assert_int_equal(system(command), 0);
+	folder_remove(f->folder);
 	free(f);
 	return 0;
 }

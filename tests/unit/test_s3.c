@@ -31,6 +31,7 @@
 #include "shipper/s3_client.h"
 #include "shipper/s3_target.h"
 #include "shipper/s3_xml.h"
+#include "tests/unit/folder.h"
 
 enum { REQUESTS_MAX = 32, REPLIES_MAX = 32, TEXT_MAX = 4096 };
 
@@ -52,7 +53,7 @@ struct fixture {
 	struct evhttp		*server;
 	struct config		 config;
 	struct s3_client	*client;
-	char			 folder[64], endpoint[64];
+	char			 folder[FOLDER_MAX], endpoint[64];
 	struct request		 requests[REQUESTS_MAX];
 	size_t			 nrequests;
 	const struct reply	*replies;
@@ -129,8 +130,7 @@ begin(void **state)
 
 	log_init("test_s3", LOG_LEVEL_ERROR);
 	config_init(&f->config);
-	strcpy(f->folder, "/tmp/test_s3.XXXXXX");
-	assert_non_null(mkdtemp(f->folder));
+	folder_make(f->folder, "test_s3");
 	f->base = event_base_new();
 	f->server = evhttp_new(f->base);
 	evhttp_set_allowed_methods(f->server, EVHTTP_REQ_GET | EVHTTP_REQ_PUT | EVHTTP_REQ_POST | EVHTTP_REQ_DELETE);

@@ -15,6 +15,7 @@
 #include "common/fd.h"
 #include "common/log.h"
 #include "shipper/sinks.h"
+#include "tests/unit/folder.h"
 #include "tests/unit/shipper_parts.h"
 
 struct answers {
@@ -24,7 +25,7 @@ struct answers {
 };
 
 struct fixture {
-	char			 folder[64];
+	char			 folder[FOLDER_MAX];
 	char			 path[96];
 	struct event_base	*base;
 	struct answers		 answers;
@@ -53,8 +54,7 @@ begin(void **state)
 
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);
-	strcpy(f->folder, "/tmp/test_sinks.XXXXXX");
-	assert_non_null(mkdtemp(f->folder));
+	folder_make(f->folder, "test_sinks");
 	snprintf(f->path, sizeof(f->path), "%s/records", f->folder);
 	f->base = event_base_new();
 	f->options = (struct sink_options){
@@ -69,11 +69,9 @@ static int
 end(void **state)
 {
 	struct fixture *f = *state;
-	char command[128];
 
 	event_base_free(f->base);
-	snprintf(command, sizeof(command), "rm -rf %s", f->folder);
-	assert_int_equal(system(command), 0);
+	folder_remove(f->folder);
 	free(f);
 	return 0;
 }

@@ -19,12 +19,13 @@
 #include "shipper/ledger.h"
 #include "shipper/spool.h"
 #include "shipper/store.h"
+#include "tests/unit/folder.h"
 #include "tests/unit/shipper_parts.h"
 
 enum { ROWS = 10, PATH = 256 };
 
 struct fixture {
-	char			 folder[64];
+	char			 folder[FOLDER_MAX];
 	char			 dir[PATH];
 	struct event_base	*base;
 	struct books		 books;
@@ -65,8 +66,7 @@ begin(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
 
-	strcpy(f->folder, "/tmp/test_spool.XXXXXX");
-	assert_non_null(mkdtemp(f->folder));
+	folder_make(f->folder, "test_spool");
 	snprintf(f->dir, sizeof(f->dir), "%s/spool", f->folder);
 	f->next = 1;
 	f->read = malloc(sizeof(*f->read));
@@ -138,11 +138,9 @@ static int
 end(void **state)
 {
 	struct fixture *f = *state;
-	char command[128];
 
 	stop(f);
-	snprintf(command, sizeof(command), "rm -rf %s", f->folder);
-	assert_int_equal(system(command), 0);
+	folder_remove(f->folder);
 	free(f->read);
 	free(f);
 	return 0;

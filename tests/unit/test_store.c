@@ -20,12 +20,13 @@
 #include "shipper/ledger.h"
 #include "shipper/losses.h"
 #include "shipper/store.h"
+#include "tests/unit/folder.h"
 #include "tests/unit/shipper_parts.h"
 
 #define STORE_SIZE	UINT64_C(4194304)
 
 struct fixture {
-	char		 folder[64];
+	char		 folder[FOLDER_MAX];
 	char		 path[96];
 	char		 error[256];
 	enum store_result result;
@@ -36,8 +37,7 @@ begin(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
 
-	strcpy(f->folder, "/tmp/test_store.XXXXXX");
-	assert_non_null(mkdtemp(f->folder));
+	folder_make(f->folder, "test_store");
 	snprintf(f->path, sizeof(f->path), "%s/spool.db", f->folder);
 	*state = f;
 	return 0;
@@ -47,10 +47,8 @@ static int
 end(void **state)
 {
 	struct fixture *f = *state;
-	char command[128];
 
-	snprintf(command, sizeof(command), "rm -rf %s", f->folder);
-	assert_int_equal(system(command), 0);
+	folder_remove(f->folder);
 	free(f);
 	return 0;
 }
