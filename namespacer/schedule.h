@@ -1,7 +1,7 @@
 /*
  * The clock: which collector takes a snapshot, and when.  A bounded number at
  * a time, spread over the interval by a jitter that is fixed for a host and a
- * namespace; a namespace that is new is read at once.
+ * namespace; a namespace that is new is read at once.  Small ones share a turn.
  */
 #ifndef NAMESPACER_SCHEDULE_H
 #define NAMESPACER_SCHEDULE_H
