@@ -22,7 +22,7 @@ def test_kafka_loses_nothing_whatever_is_killed(clean, folder):
 @pytest.mark.parametrize("scene, load", [("outage", "1x2000"), ("full-spool", "20x50")])
 def test_a_kafka_that_stops(clean, folder, scene, load):
     """No collector gives up, the spool drains, and what is missing in the topic is what is told."""
-    done = kafka_outage.outage(scene, load, 6, 1, folder)
+    done = kafka_outage.outage(scene, load, 12, 3, folder)
     assert (done.missing > 0) == (scene == "full-spool")
 
 
