@@ -1,6 +1,6 @@
 """Runs cmocka programs and pytest folders, shows what failed, and ends with one line: N passed, N failed.
 
-A skipped test counts as failed: nobody has seen it pass.  As many run at once as there are CPUs; those of one file one after the other.
+A skipped test counts as failed: nobody has seen it pass.  As many run at once as there are CPUs, but for those that see the whole host.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import xml.etree.ElementTree
 
 PROGRAM_TIMEOUT = 300
 JOBS = len(os.sched_getaffinity(0))
+WHOLE_HOST = "tests/system"    # its tests find one another's namespaces, and wait for the same disk
 TAP_RESULT = re.compile(r"^(not )?ok \d+ (?:- |# SKIP )(.*)$")
 TAP_PLAN = re.compile(r"^1\.\.(\d+)$", re.MULTILINE)
 
@@ -68,10 +69,9 @@ def account_program(books, path, output, status):
         print(f"FAILED {name} (exit status {status})\n{output.rstrip()}\n", flush=True)
 
 
-def run_pytest(books, folders, arguments, results):
-    junit = results / "pytest.xml"
+def run_pytest(books, folders, jobs, arguments, junit):
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-ra", "--tb=short", f"--junitxml={junit}",
-               "--timeout=300", f"--numprocesses={JOBS}", "--dist=loadfile", *arguments, *folders]
+               "--timeout=300", f"--numprocesses={jobs}", "--dist=loadfile", *arguments, *folders]
     status = subprocess.run(command, check=False).returncode
     counted = 0
     if junit.exists():
@@ -108,8 +108,9 @@ def main():
     with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
         for program, ended in zip(programs, pool.map(lambda program: run_program(program, arguments.under), programs)):
             account_program(books, program, *ended)
-    if folders:
-        run_pytest(books, folders, ["-k", arguments.only] if arguments.only else [], arguments.results)
+    for name, jobs, those in (("pytest", JOBS, [f for f in folders if f != WHOLE_HOST]), ("system", 0, [f for f in folders if f == WHOLE_HOST])):
+        if those:
+            run_pytest(books, those, jobs, ["-k", arguments.only] if arguments.only else [], arguments.results / f"{name}.xml")
     for name in books.failed:
         print(f"FAILED {name}")
     print(f"{books.passed} passed, {len(books.failed)} failed", flush=True)
