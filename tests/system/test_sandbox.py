@@ -216,7 +216,7 @@ def test_files_that_a_shipper_can_open(tcpdiag, folder):
         (folder / name / "file").write_text("-")
         (folder / name / "file").chmod(0o666)
     shipper = tcpdiag.shipper("--sink", f"file:{folder}/sink/out.jsonl", "--format", "jsonl", "--spool", folder / "spool" / "mine",
-                              "--kafka-tls-ca", folder / "keys" / "file", "--kafka-tls", "yes")
+                              "--kafka-tls-ca", folder / "keys" / "file", "--kafka-tls", "yes", "--sandbox", "robust")
     wait_for(lambda: harness.listens(tcpdiag.socket), 10)
     assert "Landlock: ABI " in shipper.log()
     made = os.O_RDWR | os.O_CREAT
