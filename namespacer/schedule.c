@@ -228,18 +228,6 @@ schedule_choose_order(uint64_t now)
 	return NULL;
 }
 
-/* How many use a core now; one that waits for room has given its turn back. */
-static size_t
-schedule_count(enum life_state state)
-{
-	const struct life *life;
-	size_t n = 0;
-
-	TAILQ_FOREACH(life, &schedule.lists[state], turn)
-		n += !life->waiting;
-	return n;
-}
-
 /* Its part of a core's turn, by the last that it took; the first counts in full. */
 static size_t
 schedule_weight(const struct life *life)
@@ -247,6 +235,7 @@ schedule_weight(const struct life *life)
 	return life->last.sequence != 0 && life->last.records <= SCHEDULE_SMALL ? 1 : SCHEDULE_SHARE;
 }
 
+/* What uses cores now; one that waits for room has given its turn back. */
 static size_t
 schedule_weigh_taking(void)
 {
@@ -261,9 +250,11 @@ schedule_weigh_taking(void)
 static void
 schedule_start_lives(uint64_t now)
 {
-	size_t setups = schedule_count(LIFE_SETUP);
 	struct life *life;
+	size_t setups = 0;
 
+	TAILQ_FOREACH(life, &schedule.lists[LIFE_SETUP], turn)
+		setups++;
 	for (; setups < SCHEDULE_SETUPS && !life_paused(now) && (life = schedule_choose_start(now)) != NULL; setups++) {
 		life_start(life);
 		schedule_place(life);

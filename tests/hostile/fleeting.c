@@ -43,6 +43,7 @@ now(void)
 	return time.tv_sec * MILLION + time.tv_nsec / 1000;
 }
 
+/* The rate is what is asked for. */
 static void
 wait_until(long when)
 {
@@ -52,7 +53,7 @@ wait_until(long when)
 		usleep((useconds_t)left);
 }
 
-/* A file, and then the mount over it, as ip(8) does it. */
+/* A file, and then the mount over it, as ip(8) does it; for as long as it is to live. */
 static void
 hold_by_mount(long number, useconds_t time)
 {
@@ -70,6 +71,7 @@ hold_by_mount(long number, useconds_t time)
 		err(1, "unmount %s", path);
 }
 
+/* It sleeps for as long as the namespace lives: that is the trick. */
 static void
 make_one(long number)
 {

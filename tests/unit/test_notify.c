@@ -16,6 +16,7 @@
 
 #include "common/clock.h"
 #include "common/notify.h"
+#include "tests/unit/folder.h"
 
 static int manager = -1;
 
@@ -119,10 +120,10 @@ test_long_status_is_cut(void **state)
 static void
 test_path(void **state)
 {
-	char folder[] = "/tmp/tcpdiag-notify-XXXXXX", path[64];
+	char folder[FOLDER_MAX], path[FOLDER_MAX + 8];
 
 	teardown(NULL);
-	assert_non_null(mkdtemp(folder));
+	folder_make(folder, "test_notify");
 	snprintf(path, sizeof(path), "%s/notify", folder);
 	listen_at(path);
 	/* Connected at the start: the name is not needed any more. */
