@@ -71,8 +71,9 @@ def test_small_namespaces_are_spread_over_the_interval(tcpdiag, world, file):
     """Even one turn at a time: thirty phases, each its namespace's own and the same in every interval, and no half of it is without one."""
     names = [world.named("-l", "listen").name for _ in range(30)]
     daemon = stream(tcpdiag, file, *harness.OURS, "--parallel", "1", interval="2s")
-    moments = {name: [end["timestamp_ns"] / 1e9 for end in file.wait_for_snapshots(name, more=4, timeout=30)[-3:]] for name in names}
+    wait_for(lambda: all(len(file.ends_of(name)) >= 4 for name in names), 30, "four snapshots of each")
     daemon.stop()
+    moments = {name: [end["timestamp_ns"] / 1e9 for end in file.ends_of(name)[1:4]] for name in names}
     for one, two, three in moments.values():
         assert two - one == pytest.approx(2, abs=0.4 * PATIENCE) and three - two == pytest.approx(2, abs=0.4 * PATIENCE)
     phases = sorted(end[0] % 2 for end in moments.values())
