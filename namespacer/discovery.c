@@ -146,6 +146,15 @@ discovery_look(const char *folder, const char *name)
 	return false;
 }
 
+/* Of a thousand names all but a few are known to hold what they held. */
+static bool
+discovery_is_known(const char *folder, const char *name)
+{
+	char path[PATH_MAX];
+
+	return snprintf(path, sizeof(path), "%s/%s", folder, name) < (int)sizeof(path) && netns_is_held_by(path);
+}
+
 static void
 discovery_scan_folder(const char *folder)
 {
@@ -153,7 +162,8 @@ discovery_scan_folder(const char *folder)
 	struct dirent *entry;
 
 	while (dir != NULL && (entry = readdir(dir)) != NULL)
-		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
+		    !discovery_is_known(folder, entry->d_name))
 			discovery_look(folder, entry->d_name);
 }
 

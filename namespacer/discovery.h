@@ -37,7 +37,8 @@ void	discovery_ignore(uint64_t inode);
  */
 void	discovery_ignore_self(void);
 /*
- * Looks everywhere, but not at the processes whose ids are own (which are
+ * Looks everywhere, but not again at what netns_find_lost has found to hold
+ * what it did, and not at the processes whose ids are own (which are
  * sorted): what only this program's children hold is held by nobody.
  */
 void	discovery_scan(pid_t *own, size_t count);

@@ -25,12 +25,13 @@
  * second, the end of the collector included), else as often as FLEET_SHARE of a
  * CPU allows.
  */
-enum { FLEET_CHECK_MS = 700, FLEET_SHARE = 200 };
+enum { FLEET_CHECK_MS = 850, FLEET_SHARE = 200 };
 
 static struct {
 	const struct config_list	*patterns;
 	struct event			*scan, *check;
 	uint64_t			 next_check;	/* not before */
+	bool				 any_lost;	/* since the lost ones were removed */
 	struct fleet_counts		 counts;
 } fleet;
 
@@ -39,6 +40,9 @@ fleet_remove_lost(void)
 {
 	struct netns *ns, *next;
 
+	if (!fleet.any_lost)
+		return;
+	fleet.any_lost = false;
 	TAILQ_FOREACH_SAFE(ns, &netns_all, all, next) {
 		if (!ns->lost)
 			continue;
@@ -72,15 +76,13 @@ fleet_take_name(struct netns *ns)
 static void
 fleet_settle(void)
 {
-	struct netns *ns;
+	struct netns *ns, *next;
 
-	TAILQ_FOREACH(ns, &netns_all, all) {
-		if (!ns->stale)
-			continue;
+	TAILQ_FOREACH_SAFE(ns, &netns_stale, stales, next) {
 		fleet_take_name(ns);
 		if (ns->life != NULL || !netns_matches(ns, fleet.patterns) || life_new(ns) != NULL)
 			continue;
-		ns->stale = true;	/* tried again */
+		netns_make_stale(ns);	/* tried again */
 		log_errno(LOG_LEVEL_ERROR, "%s", ns->name);
 	}
 	schedule_soon();
@@ -103,10 +105,13 @@ fleet_look_everywhere(void)
 	discovery_scan(own, n);
 }
 
+/* After a look: its time is taken down, what it found gets or loses its collector. */
 static void
-fleet_account(uint64_t start)
+fleet_follow(uint64_t start)
 {
 	fleet.counts.nanoseconds += clock_read(CLOCK_PROCESS_CPUTIME_ID) - start;
+	fleet_remove_lost();
+	fleet_settle();
 }
 
 void
@@ -115,11 +120,9 @@ fleet_scan(void)
 	uint64_t start = clock_read(CLOCK_PROCESS_CPUTIME_ID);
 
 	watch_folders();
-	netns_find_lost(true);
+	fleet.any_lost |= netns_find_lost(NETNS_LOOK_PATHS);
 	fleet_look_everywhere();
-	fleet_remove_lost();
-	fleet_settle();
-	fleet_account(start);
+	fleet_follow(start);
 }
 
 static void
@@ -128,9 +131,10 @@ fleet_check(void)
 	static const struct timeval pause = { 0, FLEET_CHECK_MS * 1000 };
 	uint64_t start = clock_read(CLOCK_PROCESS_CPUTIME_ID);
 
-	if (netns_find_lost(watch_mounts_changed()))
+	if (netns_find_lost(watch_mounts_changed() ? NETNS_LOOK_MOUNTS : NETNS_LOOK_PROCESSES)) {
+		fleet.any_lost = true;
 		fleet_look_everywhere();
-	fleet_remove_lost();
+	}
 	fleet.next_check = clock_monotonic() + (clock_read(CLOCK_PROCESS_CPUTIME_ID) - start) * FLEET_SHARE;
 	event_add(fleet.check, &pause);
 }
@@ -153,8 +157,7 @@ fleet_check_timer(evutil_socket_t fd, short what, void *context)
 	(void)what;
 	(void)context;
 	fleet_check();
-	fleet_settle();
-	fleet_account(start);
+	fleet_follow(start);
 }
 
 /* After a burst of events: what was looked at is in the table. */
@@ -165,8 +168,7 @@ fleet_changed(bool all, uint64_t start)
 		fleet_look_everywhere();
 	if (clock_monotonic() >= fleet.next_check)
 		fleet_check();
-	fleet_settle();
-	fleet_account(start);
+	fleet_follow(start);
 }
 
 static struct event *

@@ -13,7 +13,7 @@ struct event_base;
 
 struct fleet_counts {
 	uint64_t	appeared, gone, renamed;
-	uint64_t	nanoseconds;	/* CPU time of looking for them, and at what holds them */
+	uint64_t	nanoseconds;	/* CPU time of looking for them, and at what holds them: collectors are not in it */
 };
 
 /* patterns: of names, glob(7); none means all.  -1 with errno. */

@@ -18,14 +18,19 @@
 
 #include "common/fd.h"
 #include "common/utf8.h"
+#include "namespacer/mounts.h"
 #include "namespacer/netns.h"
 
 enum { NETNS_BUCKETS = 1024, NETNS_CONTAINER_ID = 64, NETNS_CGROUP_SIZE = 4096 };
 
 struct netns_list netns_all = TAILQ_HEAD_INITIALIZER(netns_all);
+struct netns_list netns_stale = TAILQ_HEAD_INITIALIZER(netns_stale);
+
+LIST_HEAD(netns_bucket, netns);
 
 static struct {
-	LIST_HEAD(, netns)	buckets[NETNS_BUCKETS];
+	struct netns_bucket	buckets[NETNS_BUCKETS];	/* by inode */
+	struct netns_bucket	places[NETNS_BUCKETS];	/* by holder */
 	dev_t			nsfs;		/* the file system of all namespaces */
 	uint64_t		standard;	/* inode of PID 1's */
 } netns;
@@ -77,6 +82,58 @@ netns_inode_of(const char *path)
 	return 0;
 }
 
+/* FNV-1a. */
+static struct netns_bucket *
+netns_place_of(const char *path)
+{
+	uint32_t hash = 0x811c9dc5;
+
+	while (*path != '\0')
+		hash = (hash ^ (unsigned char)*path++) * 0x01000193;
+	return &netns.places[hash % NETNS_BUCKETS];
+}
+
+static const struct netns *
+netns_find_holder(const char *path)
+{
+	const struct netns *ns;
+
+	LIST_FOREACH(ns, netns_place_of(path), place)
+		if (strcmp(ns->holder, path) == 0)
+			return ns;
+	return NULL;
+}
+
+/* Takes the path. */
+static void
+netns_set_holder(struct netns *ns, char *path, enum netns_how how)
+{
+	if (ns->holder != NULL)
+		LIST_REMOVE(ns, place);
+	free(ns->holder);
+	ns->holder = path;
+	ns->how = how;
+	ns->mount = how == NETNS_MOUNT ? mounts_of(AT_FDCWD, path) : 0;
+	LIST_INSERT_HEAD(netns_place_of(path), ns, place);
+}
+
+/* At the head: who walks the list does not meet it again. */
+void
+netns_make_stale(struct netns *ns)
+{
+	if (!ns->stale)
+		TAILQ_INSERT_HEAD(&netns_stale, ns, stales);
+	ns->stale = true;
+}
+
+static void
+netns_unmake_stale(struct netns *ns)
+{
+	if (ns->stale)
+		TAILQ_REMOVE(&netns_stale, ns, stales);
+	ns->stale = false;
+}
+
 /* Opens it and looks again: the path may lead elsewhere by now. */
 static int
 netns_open(const char *path, uint64_t inode)
@@ -105,17 +162,18 @@ netns_add(const char *path, uint64_t inode, enum netns_how how)
 {
 	cleanup_fd int fd = netns_open(path, inode);
 	struct netns *ns;
+	char *holder;
 
 	if (fd == -1 || (ns = calloc(1, sizeof(*ns))) == NULL)
 		return NULL;
-	if ((ns->holder = strdup(path)) == NULL) {
+	if ((holder = strdup(path)) == NULL) {
 		free(ns);
 		return NULL;
 	}
 	ns->inode = inode;
-	ns->how = how;
-	ns->stale = true;
 	ns->fd = fd_steal(&fd);
+	netns_set_holder(ns, holder, how);
+	netns_make_stale(ns);
 	TAILQ_INSERT_TAIL(&netns_all, ns, all);
 	LIST_INSERT_HEAD(&netns.buckets[inode % NETNS_BUCKETS], ns, bucket);
 	return ns;
@@ -126,21 +184,30 @@ netns_remove(struct netns *ns)
 {
 	TAILQ_REMOVE(&netns_all, ns, all);
 	LIST_REMOVE(ns, bucket);
+	LIST_REMOVE(ns, place);
+	netns_unmake_stale(ns);
 	close(ns->fd);
 	free(ns->holder);
 	free(ns);
 }
 
-bool
-netns_find_lost(bool mounts)
+/* By the list of mounts, where there is one; else by one stat(2). */
+static bool
+netns_is_lost(const struct netns *ns, bool listed)
 {
+	return listed && ns->mount != 0 ? !mounts_listed(ns->mount) : netns_inode_of(ns->holder) != ns->inode;
+}
+
+bool
+netns_find_lost(enum netns_look look)
+{
+	bool listed = look == NETNS_LOOK_MOUNTS && mounts_list(), any = false;
 	struct netns *ns;
-	bool any = false;
 
 	TAILQ_FOREACH(ns, &netns_all, all) {
-		if (ns->how == NETNS_MOUNT && !mounts && !ns->lost)
+		if (ns->how == NETNS_MOUNT && look == NETNS_LOOK_PROCESSES && !ns->lost)
 			continue;
-		ns->lost = netns_inode_of(ns->holder) != ns->inode;
+		ns->lost = netns_is_lost(ns, listed);
 		any |= ns->lost;
 	}
 	return any;
@@ -149,12 +216,15 @@ netns_find_lost(bool mounts)
 bool
 netns_is_holder(const char *path)
 {
-	const struct netns *ns;
+	return netns_find_holder(path) != NULL;
+}
 
-	TAILQ_FOREACH(ns, &netns_all, all)
-		if (strcmp(ns->holder, path) == 0)
-			return true;
-	return false;
+bool
+netns_is_held_by(const char *path)
+{
+	const struct netns *ns = netns_find_holder(path);
+
+	return ns != NULL && !ns->lost;
 }
 
 void
@@ -166,11 +236,9 @@ netns_held_by(struct netns *ns, const char *path, enum netns_how how)
 		return;
 	if ((holder = strdup(path)) == NULL)
 		return;		/* the old one is looked at again next time */
-	free(ns->holder);
-	ns->holder = holder;
-	ns->how = how;
+	netns_set_holder(ns, holder, how);
 	ns->lost = false;
-	ns->stale = true;
+	netns_make_stale(ns);
 }
 
 /* A run of exactly 64 hexadecimal digits: what every container engine uses. */
@@ -227,7 +295,7 @@ netns_learn_container(struct netns *ns, pid_t pid)
 		return;
 	memcpy(ns->container, id, NETNS_CONTAINER_ID);
 	snprintf(ns->runtime, sizeof(ns->runtime), "%s", netns_runtime(text));
-	ns->stale = true;
+	netns_make_stale(ns);
 }
 
 /* A cgroup's name is its owner's to choose; the first who has it keeps it. */
@@ -262,7 +330,7 @@ netns_choose_name(struct netns *ns)
 	utf8_clean(name);
 	ns->renamed = ns->name[0] != '\0' && strcmp(name, ns->name) != 0;
 	memcpy(ns->name, name, sizeof(name));
-	ns->stale = false;
+	netns_unmake_stale(ns);
 }
 
 bool

@@ -18,14 +18,19 @@
 /* How it was found; a better one replaces a worse one. */
 enum netns_how { NETNS_THREAD, NETNS_PROCESS, NETNS_MOUNT };
 
+/* At the holders of which: a process, also a mount, also a mount that is still there. */
+enum netns_look { NETNS_LOOK_PROCESSES, NETNS_LOOK_MOUNTS, NETNS_LOOK_PATHS };
+
 struct life;
 
 struct netns {
 	TAILQ_ENTRY(netns)	 all;
-	LIST_ENTRY(netns)	 bucket;
+	LIST_ENTRY(netns)	 bucket, place;
+	TAILQ_ENTRY(netns)	 stales;	/* in netns_stale, if it is stale */
 	uint64_t		 inode;
 	int			 fd;		/* nsfs */
 	enum netns_how		 how;
+	uint64_t		 mount;		/* the holder's, or 0: see mounts.h */
 	char			*holder;	/* a path that leads to it: a mount or /proc/… */
 	char			 name[PROTOCOL_NAME_MAX];
 	char			 container[PROTOCOL_CONTAINER_MAX];
@@ -47,6 +52,8 @@ TAILQ_HEAD(netns_list, netns);
 
 /* All of them; netns_init must have been called. */
 extern struct netns_list netns_all;
+/* Those whose name has to be chosen (again). */
+extern struct netns_list netns_stale;
 
 void		 netns_init(void);
 /* True of the host's, which is PID 1's. */
@@ -61,16 +68,20 @@ void		 netns_remove(struct netns *);
 /* A further path to a known one: kept if it is a better one, or the other one is lost. */
 void		 netns_held_by(struct netns *, const char *path, enum netns_how how);
 /*
- * Looks at each one's holder, by one stat(2); mounts: also at those that are
- * held by a mount.  True if any is lost.
+ * Looks for those whose holder holds them no more; true if there are any.  A
+ * mount that is listed still holds what it did, though another may cover it or
+ * its place may have another name: only NETNS_LOOK_PATHS follows every path.
  */
-bool		 netns_find_lost(bool mounts);
+bool		 netns_find_lost(enum netns_look);
 /* True if this path leads to one that is known, or did when it was last looked at. */
 bool		 netns_is_holder(const char *path);
+/* True if it did then: it need not be looked at again. */
+bool		 netns_is_held_by(const char *path);
 /* The inode of a network namespace's path, or 0 (errno: ENOTTY if it is something else). */
 uint64_t	 netns_inode_of(const char *path);
 /* The container's id and runtime by the cgroup of a process in it, if it has none yet. */
 void		 netns_learn_container(struct netns *, pid_t pid);
+void		 netns_make_stale(struct netns *);
 /* Its name: "default", the mount's, the container's id, or netns:[inode]. */
 void		 netns_choose_name(struct netns *);
 /* True if its name matches one of the patterns of glob(7), or there are none. */

@@ -163,6 +163,15 @@ def listens(path):
     return False
 
 
+def weakened(step, where="self"):
+    """The environment of a daemon in which a step goes wrong, or in its children: see weaken.c."""
+    weak = {"LD_PRELOAD": str(BIN / "tests" / "weaken.so"), "WEAKEN": str(step), "WEAKEN_IN": where}
+    if MODE == "asan":
+        # It wants to be the first library, and is the first but this one.
+        weak["ASAN_OPTIONS"] = f"{os.environ.get('ASAN_OPTIONS', '')}:verify_asan_link_order=0"
+    return {**os.environ, **weak}
+
+
 class Daemon:
     """A program that runs beside the test; its output is kept in files."""
 

@@ -23,7 +23,6 @@ from test_sandbox import EPERM, calls, memory, opens
 from test_units import SHIPPER, installed, start, stop, system  # noqa: F401 (fixtures)
 from topics import Topic
 
-WEAKEN = BIN / "tests" / "weaken.so"
 OK, USAGE, INCOMPLETE, PRIVILEGE, DIFFERS = 0, 64, 75, 77, 81
 QUICK = ["--interval", "100ms"]
 PR_GET_SECUREBITS, SECBIT_NO_SETUID_FIXUP = 27, 4
@@ -44,16 +43,13 @@ class Installation:
     """Both daemons, as the two units would start them, and one namespace that is read."""
 
     def __init__(self, tcpdiag, world, step=None, where=None, namespaces=1, both=(), ship=("--sink", "null"), collect=()):
-        weak = {"LD_PRELOAD": str(WEAKEN), "WEAKEN": step, "WEAKEN_IN": PLACES.get(where, "self")}
-        if harness.MODE == "asan":
-            # It wants to be the first library, and is the first but this one.
-            weak["ASAN_OPTIONS"] = f"{os.environ.get('ASAN_OPTIONS', '')}:verify_asan_link_order=0"
+        weak = {"env": harness.weakened(step, PLACES.get(where, "self"))}
         self.tcpdiag, self.options = tcpdiag, [*ship, *both, *collect]
         self.names = [world.named().name for _ in range(namespaces)]
-        self.shipper = tcpdiag.shipper(*ship, *both, **environment(weak if where == "shipper" else {}))
+        self.shipper = tcpdiag.shipper(*ship, *both, **(weak if where == "shipper" else {}))
         wait_for(lambda: harness.listens(tcpdiag.socket), 10, "the shipper")
         self.namespacer = tcpdiag.namespacer(*harness.OURS, *QUICK, *both, *collect,
-                                             **environment(weak if where == "namespacer" or where in PLACES else {}))
+                                             **(weak if where == "namespacer" or where in PLACES else {}))
         self.settle = step == "filter-none" and where == "collector"
         wait_for(lambda: len(self.collectors()) >= namespaces, 20, "collectors that are set up")
 
@@ -74,10 +70,6 @@ class Installation:
 def everything():
     """All capabilities, as capset(2) takes them."""
     return memory(struct.pack("=II", 0x20080522, 0)), memory(struct.pack("=6I", *[0xffffffff] * 6))
-
-
-def environment(more):
-    return {"env": {**os.environ, **more}}
 
 
 @pytest.fixture(autouse=True)

@@ -31,7 +31,7 @@
 
 enum {
 	WEAKEN_OTHER_UID = 60640, WEAKEN_GROUP = 60639, WEAKEN_MEMORY = 4096, WEAKEN_FILTER = 4096, WEAKEN_STACK = 65536,
-	WEAKEN_MSEAL = 462, WEAKEN_LANDLOCK = 446,	/* landlock_restrict_self */
+	WEAKEN_LISTMOUNT = 458, WEAKEN_MSEAL = 462, WEAKEN_LANDLOCK = 446,	/* landlock_restrict_self */
 	WEAKEN_DESCRIPTORS = 60,
 	WEAKEN_ONE = 2,		/* the first fork is for the empty namespaces */
 };
@@ -136,6 +136,10 @@ syscall(long number, ...)
 	/* libseccomp asks without a program what the kernel knows. */
 	if ((number == WEAKEN_MSEAL && weaken_is("mseal")) || (number == WEAKEN_LANDLOCK && weaken_is("landlock")))
 		return 0;
+	if (number == WEAKEN_LISTMOUNT && weaken_is("listmount")) {	/* a kernel before 6.8 */
+		errno = ENOSYS;
+		return -1;
+	}
 	if (number == SYS_seccomp && words[0] == SECCOMP_SET_MODE_FILTER && words[2] != 0)
 		return weaken_seccomp_with_thread((const struct sock_fprog *)(uintptr_t)words[2]);
 	return REAL(syscall)(number, words[0], words[1], words[2], words[3], words[4], words[5]);

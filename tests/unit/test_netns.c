@@ -1,8 +1,11 @@
 /* Names and numbers that the namespacer makes of other people's words. */
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
 #include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -14,6 +17,7 @@
 #include <cmocka.h>
 
 #include "collector/sockstat.h"
+#include "namespacer/mounts.h"
 #include "namespacer/netns.h"
 #include "namespacer/states.h"
 
@@ -93,7 +97,7 @@ test_the_own_namespace_is_the_default(void **state)
 	ns = netns_add("/proc/self/ns/net", st.st_ino, NETNS_PROCESS);
 	assert_non_null(ns);
 	assert_ptr_equal(netns_find(st.st_ino), ns);
-	assert_false(netns_find_lost(true));
+	assert_false(netns_find_lost(NETNS_LOOK_PATHS));
 	netns_remove(ns);
 	assert_null(netns_find(st.st_ino));
 }
@@ -118,16 +122,16 @@ test_a_holder_is_lost(void **state)
 	assert_true(ns->stale);
 	netns_choose_name(ns);
 	netns_held_by(ns, "/proc/self/task/1/ns/net", NETNS_THREAD);
-	assert_false(netns_find_lost(true));
+	assert_false(netns_find_lost(NETNS_LOOK_PATHS));
 	assert_true(netns_is_holder(path));
 	assert_int_equal(kill(child, SIGKILL), 0);
 	assert_int_equal(waitpid(child, NULL, 0), child);
-	assert_true(netns_find_lost(true));
+	assert_true(netns_find_lost(NETNS_LOOK_PATHS));
 	assert_true(ns->lost);
 	assert_false(ns->stale);
 	netns_held_by(ns, "/proc/self/ns/net", NETNS_THREAD);
 	assert_true(ns->stale);
-	assert_false(netns_find_lost(true));
+	assert_false(netns_find_lost(NETNS_LOOK_PATHS));
 	assert_false(netns_is_holder(path));
 	netns_remove(ns);
 }
@@ -142,13 +146,110 @@ test_a_mount_is_looked_at_when_mounts_changed(void **state)
 	netns_init();
 	ns = netns_add("/proc/self/ns/net", netns_inode_of("/proc/self/ns/net"), NETNS_MOUNT);
 	assert_non_null(ns);
-	free(ns->holder);
-	ns->holder = strdup("/nowhere");
-	assert_false(netns_find_lost(false));
+	ns->holder[1] = 'x';
+	assert_false(netns_find_lost(NETNS_LOOK_PROCESSES));
 	assert_false(ns->lost);
-	assert_true(netns_find_lost(true));
-	assert_true(netns_find_lost(false));
+	assert_true(netns_find_lost(NETNS_LOOK_PATHS));
+	assert_true(netns_find_lost(NETNS_LOOK_PROCESSES));
 	netns_remove(ns);
+}
+
+static void
+write_text(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+	close(fd);
+}
+
+/* Mounts for this test alone; who is not root is it there. */
+static void
+enter_own_mounts(const char *folder)
+{
+	uid_t uid = geteuid();
+	gid_t gid = getegid();
+	char uids[32], gids[32];
+
+	assert_int_equal(unshare(CLONE_NEWNS | (uid == 0 ? 0 : CLONE_NEWUSER)), 0);
+	if (uid != 0) {
+		snprintf(uids, sizeof(uids), "0 %u 1", (unsigned int)uid);
+		snprintf(gids, sizeof(gids), "0 %u 1", (unsigned int)gid);
+		write_text("/proc/self/uid_map", uids);
+		write_text("/proc/self/setgroups", "deny");
+		write_text("/proc/self/gid_map", gids);
+	}
+	assert_int_equal(mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
+	assert_int_equal(mount("none", folder, "tmpfs", 0, NULL), 0);
+}
+
+/* A kernel before 6.8 cannot say; then nothing is known of any mount. */
+static bool
+can_list_mounts(void)
+{
+	bool can = mounts_list();
+
+	assert_int_equal(mounts_of(AT_FDCWD, "/") != 0, can);
+	return can;
+}
+
+/* As many as need a longer list. */
+static void
+test_mounts_are_listed(void **state)
+{
+	const char *folder = *state;
+	uint64_t first, one;
+
+	enter_own_mounts(folder);
+	if (!can_list_mounts())
+		return;
+	first = mounts_of(AT_FDCWD, folder);
+	for (size_t i = 0; i < 2500; i++)
+		assert_int_equal(mount("none", folder, "tmpfs", 0, NULL), 0);
+	one = mounts_of(AT_FDCWD, folder);
+	assert_true(first != one && !mounts_listed(one));
+	assert_true(mounts_list());
+	assert_true(mounts_listed(first) && mounts_listed(one) && mounts_listed(mounts_of(AT_FDCWD, "/")));
+	assert_int_equal(umount2(folder, 0), 0);
+	assert_true(mounts_listed(one));
+	assert_true(mounts_list());
+	assert_true(mounts_listed(first) && !mounts_listed(one));
+}
+
+static void
+mount_namespace(const char *kind, const char *place)
+{
+	close(open(place, O_CREAT | O_CLOEXEC, 0600));
+	assert_int_equal(mount(kind, place, NULL, MS_BIND, NULL), 0);
+}
+
+/* One that is covered still holds; only who follows the path sees what covers it. */
+static void
+test_a_mount_is_lost(void **state)
+{
+	const char *folder = *state;
+	char place[64];
+	struct netns *ns;
+
+	enter_own_mounts(folder);
+	netns_init();
+	snprintf(place, sizeof(place), "%s/name", folder);
+	mount_namespace("/proc/self/ns/net", place);
+	ns = netns_add(place, netns_inode_of(place), NETNS_MOUNT);
+	assert_non_null(ns);
+	assert_false(netns_find_lost(NETNS_LOOK_MOUNTS));
+	assert_true(netns_is_held_by(place));
+	mount_namespace("/proc/self/ns/uts", place);
+	assert_int_equal(netns_find_lost(NETNS_LOOK_MOUNTS), !can_list_mounts());
+	assert_true(netns_find_lost(NETNS_LOOK_PATHS));
+	assert_true(netns_is_holder(place) && !netns_is_held_by(place));
+	assert_int_equal(umount2(place, 0), 0);
+	assert_false(netns_find_lost(NETNS_LOOK_MOUNTS));
+	assert_int_equal(umount2(place, MNT_DETACH), 0);
+	assert_true(netns_find_lost(NETNS_LOOK_MOUNTS));
+	assert_true(ns->lost);
+	netns_remove(ns);
+	assert_false(netns_is_holder(place));
 }
 
 /* Another inode, another kind of namespace, a plain file: never entered. */
@@ -207,6 +308,7 @@ test_sockstat(void **state)
 int
 main(void)
 {
+	static char folder[] = "/tmp";	/* what is mounted on it is seen by this process alone */
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_states),
 		cmocka_unit_test(test_names),
@@ -215,6 +317,8 @@ main(void)
 		cmocka_unit_test(test_a_mount_is_looked_at_when_mounts_changed),
 		cmocka_unit_test(test_what_is_no_such_namespace),
 		cmocka_unit_test(test_sockstat),
+		cmocka_unit_test_prestate(test_mounts_are_listed, folder),
+		cmocka_unit_test_prestate(test_a_mount_is_lost, folder),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
