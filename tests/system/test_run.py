@@ -80,6 +80,24 @@ def test_small_namespaces_are_spread_over_the_interval(tcpdiag, world, file):
     assert max(after - before for before, after in zip(phases, phases[1:] + [phases[0] + 2])) < 1
 
 
+def test_small_namespaces_share_a_turn(tcpdiag, world, file):
+    """One that does not answer has a sixteenth of the only turn: the others are read on."""
+    slow, *others = [world.named("-l", "listen").name for _ in range(3)]
+    daemon = stream(tcpdiag, file, *harness.OURS, "--parallel", "1", "--deadline", "1m")
+    for name in (slow, *others):
+        file.wait_for_snapshots(name)
+    os.kill(daemon.collector(slow), signal.SIGSTOP)
+    for name in others:
+        file.wait_for_snapshots(name, 5)
+    seen = len(file.ends_of(slow))
+    for name in others:
+        file.wait_for_snapshots(name, 2)
+    assert len(file.ends_of(slow)) == seen, "it was not stopped"
+    os.kill(daemon.collector(slow), signal.SIGCONT)
+    file.wait_for_snapshots(slow)
+    daemon.stop()
+
+
 @pytest.mark.parametrize("how", ["named", "folder", "folder-appears", "anonymous", "thread"])
 def test_a_namespace_that_appears_is_read(tcpdiag, world, file, folder, how):
     """What is made during a run is read within the interval."""
