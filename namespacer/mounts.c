@@ -29,12 +29,14 @@ static struct {
 	size_t		 count, room;
 } mounts;
 
+/* Of /proc/PID/ns/net the kernel names a mount too, which is its own and in no list. */
 uint64_t
-mounts_of(int fd, const char *path)
+mounts_of(const char *path)
 {
 	struct statx st;
 
-	if (statx(fd, path, AT_EMPTY_PATH, STATX_MNT_ID_UNIQUE, &st) == -1 || (st.stx_mask & STATX_MNT_ID_UNIQUE) == 0)
+	if (statx(AT_FDCWD, path, 0, STATX_MNT_ID_UNIQUE, &st) == -1 || (st.stx_mask & STATX_MNT_ID_UNIQUE) == 0 ||
+	    (st.stx_attributes & STATX_ATTR_MOUNT_ROOT) == 0)
 		return 0;
 	return st.stx_mnt_id;
 }

@@ -10,10 +10,10 @@
 #include <stdint.h>
 
 /*
- * The mount that a descriptor or a path (relative to it) is in: a number that
- * is never given again.  0 if it is not known.
+ * The mount that a path leads to the root of: a number that is never given
+ * again.  0 if there is none, or it is not known.
  */
-uint64_t	mounts_of(int fd, const char *path);
+uint64_t	mounts_of(const char *path);
 /* Lists those of our mount namespace; false if this kernel cannot. */
 bool		mounts_list(void);
 /* True if this one was listed. */

@@ -113,7 +113,7 @@ netns_set_holder(struct netns *ns, char *path, enum netns_how how)
 	free(ns->holder);
 	ns->holder = path;
 	ns->how = how;
-	ns->mount = how == NETNS_MOUNT ? mounts_of(AT_FDCWD, path) : 0;
+	ns->mount = how == NETNS_MOUNT ? mounts_of(path) : 0;
 	LIST_INSERT_HEAD(netns_place_of(path), ns, place);
 }
 

@@ -146,6 +146,8 @@ test_a_mount_is_looked_at_when_mounts_changed(void **state)
 	netns_init();
 	ns = netns_add("/proc/self/ns/net", netns_inode_of("/proc/self/ns/net"), NETNS_MOUNT);
 	assert_non_null(ns);
+	/* As where somebody made a link to it in /run/netns: it is in no list. */
+	assert_false(netns_find_lost(NETNS_LOOK_MOUNTS));
 	ns->holder[1] = 'x';
 	assert_false(netns_find_lost(NETNS_LOOK_PROCESSES));
 	assert_false(ns->lost);
@@ -189,7 +191,7 @@ can_list_mounts(void)
 {
 	bool can = mounts_list();
 
-	assert_int_equal(mounts_of(AT_FDCWD, "/") != 0, can);
+	assert_int_equal(mounts_of("/proc") != 0, can);
 	return can;
 }
 
@@ -203,13 +205,13 @@ test_mounts_are_listed(void **state)
 	enter_own_mounts(folder);
 	if (!can_list_mounts())
 		return;
-	first = mounts_of(AT_FDCWD, folder);
+	first = mounts_of(folder);
 	for (size_t i = 0; i < 2500; i++)
 		assert_int_equal(mount("none", folder, "tmpfs", 0, NULL), 0);
-	one = mounts_of(AT_FDCWD, folder);
+	one = mounts_of(folder);
 	assert_true(first != one && !mounts_listed(one));
 	assert_true(mounts_list());
-	assert_true(mounts_listed(first) && mounts_listed(one) && mounts_listed(mounts_of(AT_FDCWD, "/")));
+	assert_true(mounts_listed(first) && mounts_listed(one) && mounts_listed(mounts_of("/proc")));
 	assert_int_equal(umount2(folder, 0), 0);
 	assert_true(mounts_listed(one));
 	assert_true(mounts_list());
