@@ -25,7 +25,7 @@
  * second, the end of the collector included), else as often as FLEET_SHARE of a
  * CPU allows.
  */
-enum { FLEET_CHECK_MS = 850, FLEET_SHARE = 200 };
+enum { FLEET_CHECK_MS = 900, FLEET_SHARE = 200 };
 
 static struct {
 	const struct config_list	*patterns;
