@@ -37,6 +37,17 @@ static struct {
 	_Atomic unsigned long counted;
 } options = { .buffer = DUMP_BUFFER, .walks = 1 };
 
+/*
+ * Who wants to go on with a dump that another reader has just ended is told
+ * EINVAL by netlink_dump(), once (net/netlink/af_netlink.c): the next one to
+ * receive gets it, and nothing is lost.
+ */
+static bool
+receive_again(void)
+{
+	return errno == EINTR || (errno == EINVAL && options.readers > 1);
+}
+
 static ssize_t
 receive(int fd, void *buffer)
 {
@@ -44,7 +55,7 @@ receive(int fd, void *buffer)
 
 	do
 		length = recv(fd, buffer, options.buffer, MSG_TRUNC);
-	while (length == -1 && errno == EINTR);
+	while (length == -1 && receive_again());
 	if (length == -1)
 		err(1, "recv");
 	if ((size_t)length > options.buffer)
