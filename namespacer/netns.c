@@ -18,6 +18,7 @@
 
 #include "common/fd.h"
 #include "common/utf8.h"
+#include "namespacer/hash.h"
 #include "namespacer/mounts.h"
 #include "namespacer/netns.h"
 
@@ -82,15 +83,10 @@ netns_inode_of(const char *path)
 	return 0;
 }
 
-/* FNV-1a. */
 static struct netns_bucket *
 netns_place_of(const char *path)
 {
-	uint32_t hash = 0x811c9dc5;
-
-	while (*path != '\0')
-		hash = (hash ^ (unsigned char)*path++) * 0x01000193;
-	return &netns.places[hash % NETNS_BUCKETS];
+	return &netns.places[hash_bytes(HASH_START, path, strlen(path)) % NETNS_BUCKETS];
 }
 
 static const struct netns *

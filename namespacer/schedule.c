@@ -9,6 +9,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/record.h"
+#include "namespacer/hash.h"
 #include "namespacer/link.h"
 #include "namespacer/schedule.h"
 
@@ -36,17 +37,6 @@ static struct {
 
 static void	schedule_run(evutil_socket_t fd, short what, void *context);
 
-/* FNV-1a: a spread that is the same at every start. */
-static uint64_t
-schedule_hash(uint64_t hash, const void *bytes, size_t length)
-{
-	const unsigned char *at = bytes;
-
-	while (length-- > 0)
-		hash = (hash ^ *at++) * UINT64_C(0x100000001b3);
-	return hash;
-}
-
 int
 schedule_init(const struct schedule_setting *setting)
 {
@@ -56,7 +46,7 @@ schedule_init(const struct schedule_setting *setting)
 	for (size_t i = 0; i < LIFE_STATES; i++)
 		TAILQ_INIT(&schedule.lists[i]);
 	gethostname(host, sizeof(host) - 1);
-	schedule.host = schedule_hash(UINT64_C(0xcbf29ce484222325), host, strlen(host));
+	schedule.host = hash_bytes(HASH_START, host, strlen(host));
 	schedule.timer = evtimer_new(setting->base, schedule_run, NULL);
 	return schedule.timer == NULL ? -1 : 0;
 }
@@ -136,7 +126,7 @@ static uint64_t
 schedule_next(const struct life *life, uint64_t now)
 {
 	uint64_t interval = schedule.setting.interval;
-	uint64_t hash = schedule_hash(schedule.host, &life->netns->inode, sizeof(life->netns->inode));
+	uint64_t hash = hash_bytes(schedule.host, &life->netns->inode, sizeof(life->netns->inode));
 	uint64_t next = now - now % interval + (hash >> 16) % SCHEDULE_SLOTS * interval / SCHEDULE_SLOTS;
 
 	while (next <= now + interval / 2)

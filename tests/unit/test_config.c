@@ -17,19 +17,21 @@
 #include "common/config.h"
 #include "common/exit.h"
 #include "common/log.h"
+#include "tests/unit/folder.h"
 
 enum { WENT_ON = 200, ARGUMENTS_MAX = 16, OUTPUT_MAX = 65536 };
 
 static struct config config;
 static char error[CONFIG_ERROR_MAX];
-static char file[64];
+static char folder[FOLDER_MAX], file[FOLDER_MAX + 8];
 
 static int
 setup(void **state)
 {
 	config_init(&config);
-	strcpy(file, "/tmp/tcpdiag-config-XXXXXX");
-	close(mkstemp(file));
+	folder_make(folder, "test_config");
+	snprintf(file, sizeof(file), "%s/conf", folder);
+	close(open(file, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
 	error[0] = '\0';
 	return 0;
 }
@@ -38,7 +40,7 @@ static int
 teardown(void **state)
 {
 	config_free(&config);
-	unlink(file);
+	folder_remove(folder);
 	return 0;
 }
 

@@ -1,4 +1,5 @@
 /* Names and numbers that the namespacer makes of other people's words. */
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -277,11 +278,9 @@ test_what_is_no_such_namespace(void **state)
 static int
 file_with(const char *text)
 {
-	char path[] = "/tmp/tcpdiag-test-XXXXXX";
-	int fd = mkstemp(path);
+	int fd = memfd_create("sockstat", MFD_CLOEXEC);
 
 	assert_int_not_equal(fd, -1);
-	unlink(path);
 	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
 	return fd;
 }
