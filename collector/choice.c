@@ -7,7 +7,10 @@ enum {
 	CHOICE_SURE = 256,	/* odds of a success by targeted reads: that they are certain */
 	CHOICE_LEARN = 4,	/* the last snapshot counts for a part of so many */
 	CHOICE_HOPE = 1,	/* what the odds gain by a snapshot that was not tried */
-	CHOICE_AGAIN = 64,	/* snapshots one way before the other is measured again */
+	CHOICE_AGAIN = 64,	/* snapshots one way, at least, before the other is measured again */
+	CHOICE_LAST = 512,	/* targeted reads in a row, at most: a walk finds what no count tells of */
+	CHOICE_DEAR = 32,	/* a walk between them takes a part of so many of their time, else */
+	CHOICE_SAMPLE = 8,	/* one of so many reads in a row is measured */
 	CHOICE_NEAR = 4,	/* so many times as dear is not worth a new measurement */
 	CHOICE_FIRST = 4000,	/* ns a socket, before one was read */
 };
@@ -19,6 +22,7 @@ static struct {
 	uint64_t	each;		/* ns, of a socket's targeted read; 0: not known */
 	unsigned int	odds;
 	unsigned int	walks, reads;	/* in a row, since the other way was taken */
+	unsigned int	phase;		/* what the first row of reads begins with */
 } choice;
 
 void
@@ -28,8 +32,14 @@ choice_init(enum record_way forced, bool provable, uint64_t phase)
 	choice.provable = provable;
 	choice.walk = choice.each = 0;
 	choice.odds = CHOICE_SURE;
-	choice.walks = 0;
-	choice.reads = (unsigned int)(phase % CHOICE_AGAIN);
+	choice.walks = choice.reads = 0;
+	choice.phase = (unsigned int)(phase % CHOICE_AGAIN);
+}
+
+static uint64_t
+choice_reads_cost(void)
+{
+	return (choice.each != 0 ? choice.each : CHOICE_FIRST) * known_total();
 }
 
 /*
@@ -39,11 +49,19 @@ choice_init(enum record_way forced, bool provable, uint64_t phase)
 static bool
 choice_walk_is_cheaper(void)
 {
-	uint64_t reads = (choice.each != 0 ? choice.each : CHOICE_FIRST) * known_total();
+	uint64_t reads = choice_reads_cost();
 
 	if (choice.walks >= CHOICE_AGAIN && reads / CHOICE_NEAR < choice.walk)
 		return false;
 	return reads * CHOICE_SURE > choice.walk * choice.odds;
+}
+
+static bool
+choice_walk_is_due(void)
+{
+	if (choice.reads < CHOICE_AGAIN)
+		return false;
+	return choice.reads >= CHOICE_LAST || choice.reads * choice_reads_cost() >= choice.walk * CHOICE_DEAR;
 }
 
 static enum counters_walk
@@ -61,7 +79,7 @@ choice_why_not(uint64_t counted)
 		return COUNTERS_WALK_NEW;
 	if (choice.forced == RECORD_WAY_TARGETED)
 		return COUNTERS_WALKS;
-	if (choice.reads >= CHOICE_AGAIN)
+	if (choice_walk_is_due())
 		return COUNTERS_WALK_MEASURED;
 	return choice_walk_is_cheaper() ? COUNTERS_WALK_CHEAPER : COUNTERS_WALKS;
 }
@@ -86,13 +104,20 @@ choice_walked(uint64_t cost)
 {
 	choice.walk = choice_average(choice.walk, cost);
 	choice.walks++;
-	choice.reads = 0;
+	choice.reads = choice.phase;
+	choice.phase = 0;
+}
+
+bool
+choice_measures_reads(void)
+{
+	return choice.each == 0 || choice.reads % CHOICE_SAMPLE == 0;
 }
 
 void
 choice_read(uint64_t cost, uint64_t sockets, bool complete)
 {
-	if (sockets > 0)
+	if (sockets > 0 && cost > 0)
 		choice.each = choice_average(choice.each, cost / sockets);
 	choice.walks = 0;
 	choice.reads++;

@@ -24,7 +24,9 @@ void		choice_init(enum record_way forced, bool provable, uint64_t phase);
  * the reason for a walk.
  */
 enum record_way	choice_make(uint64_t counted, enum counters_walk *why);
-/* How it went: CPU time in ns. */
+/* If the cost of the next targeted reads is wanted; to ask for CPU time costs nearly as much as to read a socket. */
+bool		choice_measures_reads(void);
+/* How it went: CPU time in ns; of reads, 0 if it was not measured. */
 void		choice_walked(uint64_t cost);
 void		choice_read(uint64_t cost, uint64_t sockets, bool complete);
 

@@ -41,7 +41,7 @@ struct collector_start {
 };
 
 /* The messages that it may send stand at the start of the pinned page, so far apart. */
-enum { COLLECTOR_PINNED = 6, COLLECTOR_PINNED_STRIDE = 64 };
+enum { COLLECTOR_PINNED = 9, COLLECTOR_PINNED_STRIDE = 64 };
 
 /* The collector's fixed descriptors, once it is confined. */
 enum collector_fd {

@@ -79,12 +79,13 @@ report_wait_order(struct protocol_snapshot *order)
 	struct channel_message message;
 
 	for (;;) {
+		/* The next order nearly always is an interval away. */
+		ppoll(&control, 1, NULL, NULL);
 		switch (channel_receive(COLLECTOR_FD_CONTROL, report_orders, &message)) {
 		case CHANNEL_OK:
 			memcpy(order, message.payload, sizeof(*order));
 			return;
 		case CHANNEL_AGAIN:
-			ppoll(&control, 1, NULL, NULL);
 			break;
 		case CHANNEL_CLOSED:
 			_exit(EXIT_CODE_OK);

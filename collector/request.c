@@ -21,8 +21,8 @@ enum {
 	REQUEST_EVERY_STATE = -1,	/* the kernel does not look, where one socket is named */
 };
 
-/* How many sockets each of the requests by id names. */
-static const uint8_t request_sizes[] = { REQUEST_BATCH, 16, 4, 1 };
+/* How many sockets each of the requests by id names: any number is a sum of few. */
+static const uint8_t request_sizes[] = { REQUEST_BATCH, 32, 16, 8, 4, 2, 1 };
 
 enum { REQUEST_SIZES = sizeof(request_sizes) };
 
@@ -163,20 +163,18 @@ request_dump(enum request_dump which, uint32_t sequence)
 	return request_send(which);
 }
 
-struct inet_diag_sockid *
-request_ids(void)
-{
-	return request.ids;
-}
-
 int
-request_read(size_t count)
+request_read(const struct inet_diag_sockid *ids, size_t count)
 {
-	size_t size = 0;
+	size_t asked = 0, wanted = count < REQUEST_BATCH ? count : REQUEST_BATCH;
 
-	while (request_sizes[size] > count)
-		size++;
-	return request_send(REQUEST_DUMPS + size) == -1 ? -1 : request_sizes[size];
+	for (size_t i = 0; i < REQUEST_SIZES; i++)
+		for (; wanted - asked >= request_sizes[i]; asked += request_sizes[i]) {
+			memcpy(request.ids, ids + asked, request_sizes[i] * sizeof(*ids));
+			if (request_send(REQUEST_DUMPS + i) == -1)
+				return -1;
+		}
+	return (int)asked;
 }
 
 size_t

@@ -35,14 +35,11 @@ int	request_pin(void *page, uint32_t states, uint8_t extensions);
 /* Asks for a dump; its answers carry this sequence.  -1 with errno. */
 int	request_dump(enum request_dump, uint32_t sequence);
 /*
- * Asks for sockets by id.  There are requests for some numbers of them only:
- * this takes the largest that is not above count, and returns it; -1 with
- * errno.  ids: REQUEST_BATCH places for what is asked for, IPv4 addresses as
- * v4-mapped ones.  All answers are there when it returns, in the same order,
- * and carry the sequence 0.
+ * Asks for the first of these sockets by id, at most REQUEST_BATCH, and returns
+ * how many; -1 with errno.  IPv4 addresses stand as v4-mapped ones.  All answers
+ * are there when it returns, in the same order, and carry the sequence 0.
  */
-struct inet_diag_sockid	*request_ids(void);
-int	request_read(size_t count);
+int	request_read(const struct inet_diag_sockid *ids, size_t count);
 /* The bytes that the last walk was asked for with, at most size of them: for captures. */
 size_t	request_last(void *to, size_t size);
 

@@ -246,6 +246,14 @@ setup_die_with_parent(void)
 	return -1;
 }
 
+/* No snapshot is to wait for the kernel to map what is there. */
+static int
+setup_touch(void)
+{
+	ring_producer_touch(setup.start->ring);
+	return 0;
+}
+
 /*
  * The requests stay read-only and the ring where it is, also if the filter had
  * a hole.  What is written, stack and data, cannot be sealed to any use.
@@ -292,6 +300,7 @@ static const struct {
 	/* The sanitizers' own memory is in there. */
 	{ "let go of the namespacer's memory", setup_let_go },
 #endif
+	{ "map its ring", setup_touch },
 	{ "seal its memory", setup_seal },
 	{ "load its filter", setup_filter },
 };

@@ -198,14 +198,14 @@ snapshot_targeted(uint64_t counted, enum counters_walk *why)
 		.abandoned = snapshot_abandoned,
 	};
 	struct counters *counters = snapshot.counters;
-	uint64_t start = snapshot_clock();
+	bool measures = choice_measures_reads();
+	uint64_t start = measures ? snapshot_clock() : 0, withdrawn;
 	struct targeted_figures figures;
 	enum targeted_result result;
-	uint64_t withdrawn;
 
 	snapshot_begin_attempt(RECORD_WAY_TARGETED);
 	result = targeted_read(&handler, counted, snapshot.deadline, &figures);
-	choice_read(snapshot_clock() - start, figures.answered + figures.gone, result == TARGETED_COMPLETE);
+	choice_read(measures ? snapshot_clock() - start : 0, figures.answered + figures.gone, result == TARGETED_COMPLETE);
 	counters->targeted_sent += figures.sent;
 	counters->targeted_answered += figures.answered;
 	counters->targeted_gone += figures.gone;

@@ -13,7 +13,7 @@
 #include "collector/targeted.h"
 
 enum {
-	TARGETED_ANSWERS = 8,	/* that are received by one call: more would touch more memory for little */
+	TARGETED_ANSWERS = 16,	/* that are received by one call: more would touch more memory for little */
 	TARGETED_ANSWER = 1024,	/* bytes of one at most; twice what 6.18 sends */
 };
 
@@ -229,11 +229,9 @@ targeted_read_ids(void)
 	size_t kept = 0, next = 0;
 
 	while (next < known.count && result == TARGETED_COMPLETE) {
-		size_t left = known.count - next;
-		int asked;
+		int asked = request_read(&known.ids[next], known.count - next);
 
-		memcpy(request_ids(), &known.ids[next], (left < REQUEST_BATCH ? left : REQUEST_BATCH) * sizeof(known.ids[0]));
-		if ((asked = request_read(left)) == -1)
+		if (asked == -1)
 			return TARGETED_FAILED;
 		targeted.figures->sent += (uint64_t)asked;
 		result = targeted_read_batch(next, (size_t)asked, &kept);

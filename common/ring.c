@@ -198,6 +198,12 @@ ring_create(struct ring_memory *memory, struct ring_producer *producer, size_t s
 	return 0;
 }
 
+void
+ring_producer_touch(const struct ring_producer *producer)
+{
+	(void)madvise(producer->own, ring_page() + RING_SIZE_MIN, MADV_POPULATE_WRITE);
+}
+
 const void *
 ring_producer_memory(const struct ring_producer *producer, size_t *length)
 {

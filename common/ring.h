@@ -96,6 +96,14 @@ void	ring_producer_unmap(struct ring_producer *producer);
 /* The smallest valid size that holds so many bytes, at most RING_SIZE_MAX. */
 size_t	ring_size_for(uint64_t bytes);
 
+/*
+ * Maps the memory of a ring of the smallest size, or as much of a larger one, in
+ * one go: which else is a page fault on each side for every page, over the first
+ * snapshots.  No memory is allocated by it, all was by ring_create.  For a
+ * process that keeps the ring; MADV_POPULATE_WRITE is Linux 5.14, and without
+ * it nothing is lost but time.
+ */
+void	ring_producer_touch(const struct ring_producer *);
 /* What ring_create mapped, for a process that keeps it for its life: memory and length. */
 const void	*ring_producer_memory(const struct ring_producer *, size_t *length);
 

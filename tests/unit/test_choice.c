@@ -126,7 +126,8 @@ test_each_is_measured_from_time_to_time(void **state)
 	begin(RECORD_WAY_UNSPECIFIED, MANY, 20 * MILLISECOND);
 	for (; choose(MANY) == COUNTERS_WALKS && reads < 1000; reads++)
 		choice_read(2 * MILLISECOND, MANY, true);
-	assert_in_range(reads, 32, 128);
+	/* A walk between reads that cost a tenth of it is worth a small part of their time. */
+	assert_in_range(reads, 200, 400);
 	assert_int_equal(choose(MANY), COUNTERS_WALK_MEASURED);
 	choice_walked(20 * MILLISECOND);
 	assert_int_equal(choose(MANY), COUNTERS_WALKS);
@@ -143,22 +144,44 @@ test_each_is_measured_from_time_to_time(void **state)
 		assert_int_equal(choose(MANY), COUNTERS_WALK_CHEAPER);
 }
 
-/* Namespaces that start together do not walk together. */
+/* How many reads of so long come before a walk of so long is measured again. */
+static unsigned int
+reads_before_a_walk(uint64_t read, uint64_t walk)
+{
+	unsigned int reads = 0;
+
+	choice_walked(walk);
+	for (; choose(MANY) != COUNTERS_WALK_MEASURED; reads++)
+		choice_read(read, MANY, true);
+	return reads;
+}
+
+/* What no count tells of is found after a bounded number of reads. */
+static void
+test_a_walk_is_never_far(void **state)
+{
+	(void)state;
+	begin(RECORD_WAY_UNSPECIFIED, MANY, 20 * MILLISECOND);
+	assert_in_range(reads_before_a_walk(20 * MILLISECOND, 20 * MILLISECOND), 64, 64);
+	begin(RECORD_WAY_UNSPECIFIED, MANY, 20 * MILLISECOND);
+	assert_in_range(reads_before_a_walk(1 * MILLISECOND, 5000 * MILLISECOND), 512, 512);
+}
+
+/* Namespaces that start together do not walk together, but for the first time, when they must. */
 static void
 test_the_phase(void **state)
 {
-	unsigned int first[2] = { 0 };
+	unsigned int first[2], second[2];
 
 	(void)state;
 	for (unsigned int phase = 0; phase < 2; phase++) {
 		choice_init(RECORD_WAY_UNSPECIFIED, true, 10 * phase);
 		know(MANY);
-		while (choose(MANY) != COUNTERS_WALK_MEASURED) {
-			choice_read(1, MANY, true);
-			first[phase]++;
-		}
+		first[phase] = reads_before_a_walk(2 * MILLISECOND, 20 * MILLISECOND);
+		second[phase] = reads_before_a_walk(2 * MILLISECOND, 20 * MILLISECOND);
 	}
 	assert_int_equal(first[0], first[1] + 10);
+	assert_int_equal(second[0], second[1]);
 }
 
 static void
@@ -185,6 +208,7 @@ main(void)
 		cmocka_unit_test(test_the_cheaper_one_by_what_it_cost),
 		cmocka_unit_test(test_reads_that_rarely_succeed),
 		cmocka_unit_test(test_each_is_measured_from_time_to_time),
+		cmocka_unit_test(test_a_walk_is_never_far),
 		cmocka_unit_test(test_the_phase),
 		cmocka_unit_test(test_one_way_is_forced),
 	};
