@@ -32,6 +32,7 @@ static struct {
 	struct event			*scan, *check;
 	uint64_t			 next_check;	/* not before */
 	bool				 any_lost;	/* since the lost ones were removed */
+	bool				 mounted;	/* or unmounted, since all paths were looked at */
 	struct fleet_counts		 counts;
 } fleet;
 
@@ -114,29 +115,42 @@ fleet_follow(uint64_t start)
 	fleet_settle();
 }
 
+/* What a path leads to changes by mounts alone. */
+static enum netns_look
+fleet_choose_look(bool everything)
+{
+	bool changed = watch_mounts_changed();
+
+	fleet.mounted |= changed;
+	if (!everything || !fleet.mounted)
+		return changed ? NETNS_LOOK_MOUNTS : NETNS_LOOK_PROCESSES;
+	fleet.mounted = false;
+	return NETNS_LOOK_PATHS;
+}
+
+/* Once an interval everything is looked at, and otherwise what may have lost its holder. */
+static void
+fleet_check(bool everything)
+{
+	static const struct timeval pause = { 0, FLEET_CHECK_MS * 1000 };
+	uint64_t start = clock_read(CLOCK_PROCESS_CPUTIME_ID);
+	bool lost = netns_find_lost(fleet_choose_look(everything));
+
+	fleet.any_lost |= lost;
+	if (everything || lost)
+		fleet_look_everywhere();
+	fleet.next_check = clock_monotonic() + (clock_read(CLOCK_PROCESS_CPUTIME_ID) - start) * FLEET_SHARE;
+	event_add(fleet.check, &pause);
+}
+
 void
 fleet_scan(void)
 {
 	uint64_t start = clock_read(CLOCK_PROCESS_CPUTIME_ID);
 
 	watch_folders();
-	fleet.any_lost |= netns_find_lost(NETNS_LOOK_PATHS);
-	fleet_look_everywhere();
+	fleet_check(true);
 	fleet_follow(start);
-}
-
-static void
-fleet_check(void)
-{
-	static const struct timeval pause = { 0, FLEET_CHECK_MS * 1000 };
-	uint64_t start = clock_read(CLOCK_PROCESS_CPUTIME_ID);
-
-	if (netns_find_lost(watch_mounts_changed() ? NETNS_LOOK_MOUNTS : NETNS_LOOK_PROCESSES)) {
-		fleet.any_lost = true;
-		fleet_look_everywhere();
-	}
-	fleet.next_check = clock_monotonic() + (clock_read(CLOCK_PROCESS_CPUTIME_ID) - start) * FLEET_SHARE;
-	event_add(fleet.check, &pause);
 }
 
 static void
@@ -156,7 +170,7 @@ fleet_check_timer(evutil_socket_t fd, short what, void *context)
 	(void)fd;
 	(void)what;
 	(void)context;
-	fleet_check();
+	fleet_check(false);
 	fleet_follow(start);
 }
 
@@ -167,7 +181,7 @@ fleet_changed(bool all, uint64_t start)
 	if (all)
 		fleet_look_everywhere();
 	if (clock_monotonic() >= fleet.next_check)
-		fleet_check();
+		fleet_check(false);
 	fleet_follow(start);
 }
 
@@ -192,7 +206,7 @@ fleet_start(struct event_base *base, const struct config_list *patterns, uint64_
 	fleet.check = evtimer_new(base, fleet_check_timer, NULL);
 	if (fleet.scan == NULL || fleet.check == NULL)
 		return -1;
-	fleet_check();
+	fleet_check(false);
 	return 0;
 }
 

@@ -201,10 +201,14 @@ netns_find_lost(enum netns_look look)
 	struct netns *ns;
 
 	TAILQ_FOREACH(ns, &netns_all, all) {
+		bool lost;
+
 		if (ns->how == NETNS_MOUNT && look == NETNS_LOOK_PROCESSES && !ns->lost)
 			continue;
-		ns->lost = netns_is_lost(ns, listed);
-		any |= ns->lost;
+		/* A page that is written to is copied, once after each fork. */
+		if ((lost = netns_is_lost(ns, listed)) != ns->lost)
+			ns->lost = lost;
+		any |= lost;
 	}
 	return any;
 }
