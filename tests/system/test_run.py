@@ -1,8 +1,10 @@
 """tcpdiag run as a person uses it: starts, follows what comes and goes, ends."""
+import contextlib
 import os
 import pathlib
 import re
 import signal
+import subprocess
 import time
 
 import pytest
@@ -182,6 +184,28 @@ def test_a_deleted_namespace_goes_within_a_second(tcpdiag, world, file, folder, 
     file.wait_for_snapshots(outside.name, 2)
     daemon.stop()
     assert gone < 1.5 * PATIENCE and ended < 1.5 * PATIENCE, f"device after {gone:.2f} s, collector after {ended:.2f} s"
+
+
+@contextlib.contextmanager
+def covered(place, by):
+    subprocess.run(["mount", "--bind", by, place], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+
+def test_a_covered_name_is_another_namespace(tcpdiag, world, file):
+    """A mount over a name hides what it led to, which is read again when the mount is taken away."""
+    hidden, other = world.named(), world.named("-l", "listen")
+    daemon = stream(tcpdiag, file)
+    for namespace in hidden, other:
+        file.wait_for_snapshots(namespace.name)
+    with covered(hidden.file, other.file):
+        wait_for(lambda: daemon.collector(hidden.name) is None, 10, f"the end of {hidden.name}'s collector")
+        file.wait_for_snapshots(other.name, 2)
+    file.wait_for_snapshots(hidden.name, 2, 10)
+    daemon.stop()
 
 
 def test_a_name_goes_but_the_namespace_lives(tcpdiag, world, file):
