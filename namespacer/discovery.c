@@ -130,15 +130,12 @@ discovery_is_old(const char *path)
 	return lstat(path, &st) == 0 && time(NULL) - st.st_ctime >= DISCOVERY_STRANGER_AGE;
 }
 
-bool
-discovery_look(const char *folder, const char *name)
+static bool
+discovery_look_at(const char *path)
 {
-	char path[PATH_MAX];
-	uint64_t inode;
+	uint64_t inode = netns_inode_of(path);
 
-	if (snprintf(path, sizeof(path), "%s/%s", folder, name) >= (int)sizeof(path))
-		return false;
-	if ((inode = netns_inode_of(path)) != 0)
+	if (inode != 0)
 		return discovery_found(path, inode, NETNS_MOUNT) != NULL;
 	/* Of one that is being taken away, the file remains for a moment. */
 	if (errno == ENOTTY && discovery_is_old(path) && !netns_is_holder(path))
@@ -146,25 +143,33 @@ discovery_look(const char *folder, const char *name)
 	return false;
 }
 
-/* Of a thousand names all but a few are known to hold what they held. */
+/* False if it is too long to be one. */
 static bool
-discovery_is_known(const char *folder, const char *name)
+discovery_path(char *path, const char *folder, const char *name)
+{
+	return snprintf(path, PATH_MAX, "%s/%s", folder, name) < PATH_MAX;
+}
+
+bool
+discovery_look(const char *folder, const char *name)
 {
 	char path[PATH_MAX];
 
-	return snprintf(path, sizeof(path), "%s/%s", folder, name) < (int)sizeof(path) && netns_is_held_by(path);
+	return discovery_path(path, folder, name) && discovery_look_at(path);
 }
 
+/* Of a thousand names all but a few are known to hold what they held. */
 static void
 discovery_scan_folder(const char *folder)
 {
 	cleanup_dir DIR *dir = opendir(folder);
 	struct dirent *entry;
+	char path[PATH_MAX];
 
 	while (dir != NULL && (entry = readdir(dir)) != NULL)
 		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
-		    !discovery_is_known(folder, entry->d_name))
-			discovery_look(folder, entry->d_name);
+		    discovery_path(path, folder, entry->d_name) && !netns_is_held_by(path))
+			discovery_look_at(path);
 }
 
 /* True for the numbered entries of /proc and of /proc/PID/task. */
