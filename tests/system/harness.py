@@ -230,12 +230,15 @@ class Daemon:
         return [pid for pid in processes() if (stat := stat_of(pid)) and stat[2] == self.pid and pid != self.pid]
 
     def kill(self):
-        """For finalisers: whatever is left of it, by pid."""
-        for pid in self.family() | {self.pid}:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        """For finalisers: whatever is left of it, by pid, and what that has started meanwhile."""
+        def nobody():
+            for pid in self.family():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            reap(self.family_with_zombies())
+            return not self.family()
+        wait_for(nobody, 10, f"the end of {self.name}")
         self.popen.wait()
-        self.gone()
 
 
 # --- namespaces --------------------------------------------------------------
