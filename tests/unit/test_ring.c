@@ -12,6 +12,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -49,6 +50,25 @@ teardown(void **state)
 	ring_memory_close(&rig->memory);
 	free(rig);
 	return 0;
+}
+
+/* How many pages of a memory are mapped, so that no access is a page fault: Documentation/admin-guide/mm/pagemap.rst. */
+static size_t
+mapped_pages(const void *memory, size_t length)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), count = 0;
+	int fd = open("/proc/self/pagemap", O_RDONLY);
+	uint64_t entry;
+
+	assert_int_not_equal(fd, -1);
+	for (size_t at = 0; at < length; at += page) {
+		off_t place = (off_t)(((uintptr_t)memory + at) / page * sizeof(entry));
+
+		assert_int_equal(pread(fd, &entry, sizeof(entry), place), sizeof(entry));
+		count += entry >> 63;
+	}
+	close(fd);
+	return count;
 }
 
 /* xorshift64: the same numbers in every run. */
@@ -1015,12 +1035,38 @@ teardown_duet(void **state)
 	return teardown(state);
 }
 
+/* A kernel before 5.14 cannot, nor can an emulator of user processes. */
+static bool
+can_map_in_one_go(void)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	void *memory = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	bool can;
+
+	assert_ptr_not_equal(memory, MAP_FAILED);
+	can = madvise(memory, page, MADV_POPULATE_WRITE) == 0 && mapped_pages(memory, page) == 1;
+	munmap(memory, page);
+	return can;
+}
+
+static void
+test_is_mapped_in_one_go(void **state)
+{
+	struct rig *rig = *state;
+	size_t pages = SIZE / (size_t)sysconf(_SC_PAGESIZE);
+
+	assert_int_equal(mapped_pages(rig->producer.data, SIZE), 0);
+	ring_producer_touch(&rig->producer);
+	assert_int_equal(mapped_pages(rig->producer.data, SIZE), can_map_in_one_go() ? pages : 0);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_sizes),
 		cmocka_unit_test(test_leaves_nothing),
+		cmocka_unit_test_setup_teardown(test_is_mapped_in_one_go, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_guards, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_data_is_sealed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_control_is_sealed, setup, teardown),
