@@ -21,7 +21,7 @@ enum {
 	REQUEST_EVERY_STATE = -1,	/* the kernel does not look, where one socket is named */
 };
 
-/* How many sockets each of the requests by id names: any number is a sum of few. */
+/* How many sockets each of the requests by id names: any number up to the first is a sum of some of them. */
 static const uint8_t request_sizes[] = { REQUEST_BATCH, 32, 16, 8, 4, 2, 1 };
 
 enum { REQUEST_SIZES = sizeof(request_sizes) };
@@ -168,12 +168,14 @@ request_read(const struct inet_diag_sockid *ids, size_t count)
 {
 	size_t asked = 0, wanted = count < REQUEST_BATCH ? count : REQUEST_BATCH;
 
-	for (size_t i = 0; i < REQUEST_SIZES; i++)
-		for (; wanted - asked >= request_sizes[i]; asked += request_sizes[i]) {
-			memcpy(request.ids, ids + asked, request_sizes[i] * sizeof(*ids));
-			if (request_send(REQUEST_DUMPS + i) == -1)
-				return -1;
-		}
+	for (size_t i = 0; i < REQUEST_SIZES; i++) {
+		if (wanted - asked < request_sizes[i])
+			continue;
+		memcpy(request.ids, ids + asked, request_sizes[i] * sizeof(*ids));
+		if (request_send(REQUEST_DUMPS + i) == -1)
+			return -1;
+		asked += request_sizes[i];
+	}
 	return (int)asked;
 }
 

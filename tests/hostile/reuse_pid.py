@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 
+# It holds until it is killed.
 HOLD = ("import socket, subprocess, sys, time; subprocess.run(['ip', 'link', 'set', 'lo', 'up'], check=True); "
         "s = socket.create_server(('127.0.0.1', int(sys.argv[1]))); print('ready', flush=True); time.sleep(1000)")
 

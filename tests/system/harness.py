@@ -220,8 +220,11 @@ class Daemon:
         assert code == 0, f"{self.name} ended with {code}\n{self.log()}"
         self.gone()
 
-    def gone(self, timeout=10):
+    def gone(self, timeout=10, kill=False):
         def nobody():
+            for pid in self.family() if kill else ():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             reap(self.family_with_zombies())
             return not self.family()
         wait_for(nobody, timeout, f"the end of {[title(p) for p in self.family()]}")
@@ -231,13 +234,7 @@ class Daemon:
 
     def kill(self):
         """For finalisers: whatever is left of it, by pid, and what that has started meanwhile."""
-        def nobody():
-            for pid in self.family():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            reap(self.family_with_zombies())
-            return not self.family()
-        wait_for(nobody, 10, f"the end of {self.name}")
+        self.gone(kill=True)
         self.popen.wait()
 
 

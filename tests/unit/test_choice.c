@@ -167,6 +167,31 @@ test_a_walk_is_never_far(void **state)
 	assert_in_range(reads_before_a_walk(1 * MILLISECOND, 5000 * MILLISECOND), 512, 512);
 }
 
+/* The clock of CPU time is read for some of the reads, and always for the first after a walk. */
+static void
+test_some_reads_are_measured(void **state)
+{
+	unsigned int measured = 0;
+
+	(void)state;
+	begin(RECORD_WAY_UNSPECIFIED, MANY, 20 * MILLISECOND);
+	assert_true(choice_measures_reads());
+	for (unsigned int i = 0; i < 64; i++) {
+		bool measures = choice_measures_reads();
+
+		measured += measures;
+		choice_read(measures ? 2 * MILLISECOND : 0, MANY, true);
+	}
+	assert_in_range(measured, 4, 16);
+	/* One that was not measured says nothing of what they cost; one that was does. */
+	choice_read(0, MANY, true);
+	assert_int_equal(choose(MANY), COUNTERS_WALKS);
+	choice_walked(20 * MILLISECOND);
+	assert_true(choice_measures_reads());
+	choice_read(400 * MILLISECOND, MANY, true);
+	assert_int_equal(choose(MANY), COUNTERS_WALK_CHEAPER);
+}
+
 /* Namespaces that start together do not walk together, but for the first time, when they must. */
 static void
 test_the_phase(void **state)
@@ -208,6 +233,7 @@ main(void)
 		cmocka_unit_test(test_the_cheaper_one_by_what_it_cost),
 		cmocka_unit_test(test_reads_that_rarely_succeed),
 		cmocka_unit_test(test_each_is_measured_from_time_to_time),
+		cmocka_unit_test(test_some_reads_are_measured),
 		cmocka_unit_test(test_a_walk_is_never_far),
 		cmocka_unit_test(test_the_phase),
 		cmocka_unit_test(test_one_way_is_forced),
