@@ -183,13 +183,14 @@ test_some_reads_are_measured(void **state)
 		choice_read(measures ? 2 * MILLISECOND : 0, MANY, true);
 	}
 	assert_in_range(measured, 4, 16);
-	/* One that was not measured says nothing of what they cost; one that was does. */
-	choice_read(0, MANY, true);
-	assert_int_equal(choose(MANY), COUNTERS_WALKS);
 	choice_walked(20 * MILLISECOND);
 	assert_true(choice_measures_reads());
+	/* They have become dear, and those that are not measured say nothing of that. */
 	choice_read(400 * MILLISECOND, MANY, true);
-	assert_int_equal(choose(MANY), COUNTERS_WALK_CHEAPER);
+	for (unsigned int i = 0; i < 20; i++) {
+		assert_int_equal(choose(MANY), COUNTERS_WALK_CHEAPER);
+		choice_read(0, MANY, true);
+	}
 }
 
 /* Namespaces that start together do not walk together, but for the first time, when they must. */
